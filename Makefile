@@ -1,0 +1,32 @@
+# Two commands are all a person needs: `make run` (or `make demo`) and `make test`. Everything else is listed by `make help`.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+UV_VERSION := 0.13.8
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install lock
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.uv/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; PYTHON=/path/to/python3 names another one."; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv module is missing: install it (on Debian and Ubuntu: apt-get install python3-venv) and try again."; exit 1; }
+	@echo "installing uv $(UV_VERSION) ..."
+	@$(PYTHON) -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(INSTALLED): $(if $(filter .uv/bin/uv,$(UV)),.uv/bin/uv) requirements.lock pyproject.toml daprlet/pyproject.toml
+	@echo "installing the packages of requirements.lock into $(VENV) ..."
+	@test -x $(VENV)/bin/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip sync --quiet --require-hashes --compile-bytecode requirements.lock
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation -e . -e daprlet
+	@touch $@
+
+install: $(INSTALLED) ## everything the lock file names, into .venv
+
+lock: ## resolve the dependencies anew; the lock names versions and hashes but no registry, so any mirror serves
+	$(UV) lock --upgrade --quiet
+	$(UV) export --frozen --all-packages --all-groups --no-emit-workspace --no-emit-index-url --no-header --quiet --format requirements-txt -o requirements.lock
