@@ -1,0 +1,45 @@
+"""Connections to one service's schema."""
+
+from typing import Any, Final
+
+import asyncpg
+
+from todo.contracts.clock import Clock
+from todo.messaging.unit import Database
+
+Connection = asyncpg.Connection[asyncpg.Record]
+
+_COMMAND_TIMEOUT: Final = 15  # seconds; longer work is paged
+_SETTINGS: Final = {
+    "timezone": "UTC",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "30s",  # a frozen replica must not hold its row locks for ever
+}
+
+
+async def connect(url: str, schema: str, **settings: str) -> Connection:
+    """One connection of its own, for LISTEN, session locks and migrations."""
+    return await asyncpg.connect(
+        url,
+        server_settings=_server_settings(schema) | settings,
+        command_timeout=_COMMAND_TIMEOUT,
+        timeout=_COMMAND_TIMEOUT,
+    )
+
+
+async def open_database(url: str, schema: str, clock: Clock, *, max_size: int = 8) -> Database:
+    """A pool on the schema. Connects lazily: a service starts while its database is away, and says so in `/readyz`."""
+    pool: Any = asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=max_size,
+        max_inactive_connection_lifetime=300,
+        server_settings=_server_settings(schema),
+        command_timeout=_COMMAND_TIMEOUT,
+        timeout=_COMMAND_TIMEOUT,
+    )
+    return Database(await pool, clock)
+
+
+def _server_settings(schema: str) -> dict[str, str]:
+    return {"search_path": schema, "application_name": f"todo-{schema}", **_SETTINGS}

@@ -1,0 +1,33 @@
+"""Whose fault a failure is: the environment's (keep the event, try again) or its own (three tries, then park)."""
+
+import asyncio
+from typing import Final
+
+import asyncpg
+
+from todo.dapr.errors import SidecarAwayError
+from todo.dapr.subscriber import UnavailableError
+
+_ENVIRONMENT: Final = (
+    UnavailableError,
+    SidecarAwayError,
+    OSError,
+    asyncio.TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,  # 08xxx
+    asyncpg.InsufficientResourcesError,  # 53xxx: disk full, out of memory, too many connections
+    asyncpg.OperatorInterventionError,  # 57xxx: shutting down, starting up, cancelled, terminated
+    asyncpg.PostgresSystemError,  # 58xxx: I/O errors
+    asyncpg.TransactionRollbackError,  # 40xxx: deadlock, serialisation
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,  # a failover is under way
+    asyncpg.UndefinedTableError,  # not migrated yet
+    asyncpg.InvalidSchemaNameError,
+)
+
+
+def is_environment(error: BaseException) -> bool:
+    """Whether trying again later, unchanged, may succeed."""
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+        return False  # asyncpg's DataError: an argument that no database would take
+    return isinstance(error, _ENVIRONMENT)

@@ -1,0 +1,42 @@
+"""The outbox: events that are committed but not yet with the broker. Rows are deleted once the broker has them.
+
+The statements are here, once; every service with a database carries the table in its own schema.
+"""
+
+from typing import Final
+
+CHANNEL_PREFIX: Final = "outbox_"  # NOTIFY channel: prefix + schema
+
+CREATE: Final = (
+    """
+    CREATE TABLE outbox (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        topic text NOT NULL,
+        key text NOT NULL,
+        envelope bytea NOT NULL,
+        created_at timestamptz NOT NULL
+    ) WITH (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000)
+    """,
+    """
+    CREATE FUNCTION outbox_wake() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_notify('outbox_' || TG_TABLE_SCHEMA, '');
+        RETURN NULL;
+    END $$
+    """,
+    "CREATE TRIGGER outbox_wake AFTER INSERT ON outbox FOR EACH STATEMENT EXECUTE FUNCTION outbox_wake()",
+)
+
+# $1 topics, $2 keys, $3 envelopes, $4 now
+INSERT: Final = """
+INSERT INTO outbox (topic, key, envelope, created_at)
+SELECT topic, key, envelope, $4 FROM unnest($1::text[], $2::text[], $3::bytea[]) AS emitted (topic, key, envelope)
+"""
+
+# $1 limit; oldest first, so that what one transaction wrote goes out in its order
+READ: Final = "SELECT id, topic, key, envelope, created_at FROM outbox ORDER BY id LIMIT $1"
+
+# $1 ids
+DELETE: Final = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
+
+DEPTH: Final = "SELECT count(*) AS depth, min(created_at) AS oldest FROM outbox"

@@ -1,0 +1,58 @@
+"""Sightings in the service's own database, and the mark that tells an unclean end from a clean one."""
+
+import datetime as dt
+from typing import Final
+
+import asyncpg
+
+from todo.contracts.clock import Clock
+
+CAUTION: Final = dt.timedelta(seconds=60)
+
+CREATE: Final = (
+    "CREATE TABLE sightings (event_id text PRIMARY KEY, seen int NOT NULL, last_at timestamptz NOT NULL)",
+    "CREATE TABLE running (instance text PRIMARY KEY, started_at timestamptz NOT NULL)",
+)
+
+_START = """
+INSERT INTO running AS r (instance, started_at) VALUES ($1, $2)
+ON CONFLICT (instance) DO UPDATE SET started_at = $2 RETURNING (xmax <> 0) AS was_running
+"""
+_STOP = "DELETE FROM running WHERE instance = $1"
+_BEGIN = """
+INSERT INTO sightings AS s (event_id, seen, last_at) VALUES ($1, 1, $2)
+ON CONFLICT (event_id) DO UPDATE SET seen = s.seen + 1, last_at = $2 RETURNING seen
+"""
+_FINISH = "DELETE FROM sightings WHERE event_id = $1"
+_FORGET_OLD = "DELETE FROM sightings WHERE last_at < $1"
+
+
+class DatabaseSightings:
+    """`instance` names this replica across its restarts (host and port): a row left behind means a kill."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], instance: str, clock: Clock) -> None:
+        self._pool = pool
+        self._instance = instance
+        self._clock = clock
+        self._cautious_until: dt.datetime | None = None
+
+    async def start(self) -> None:
+        """Mark this instance as running; be cautious for a while if the mark was still there."""
+        now = self._clock()
+        if await self._pool.fetchval(_START, self._instance, now):
+            self._cautious_until = now + CAUTION
+        await self._pool.execute(_FORGET_OLD, now - dt.timedelta(days=7))
+
+    async def stop(self) -> None:
+        """Take the mark away: this end is a clean one."""
+        await self._pool.execute(_STOP, self._instance)
+
+    async def is_cautious(self) -> bool:
+        return self._cautious_until is not None and self._clock() < self._cautious_until
+
+    async def begin(self, event_id: str) -> int:
+        seen: int = await self._pool.fetchval(_BEGIN, event_id, self._clock())
+        return seen
+
+    async def finish(self, event_id: str) -> None:
+        await self._pool.execute(_FINISH, event_id)

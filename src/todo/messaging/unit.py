@@ -1,0 +1,150 @@
+"""The unit of work: one transaction is the effect and the events that tell of it."""
+
+import datetime as dt
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol, TypeVar
+from uuid import uuid4
+
+import asyncpg
+import msgspec
+
+from todo.contracts import envelope
+from todo.contracts.clock import Clock
+from todo.contracts.events import EventData
+from todo.dapr.client import Dapr, Message
+from todo.dapr.subscriber import UnavailableError
+from todo.messaging import outbox
+from todo.messaging.failures import is_environment
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """An event on its way out: a complete CloudEvent, its topic, and the key that orders it."""
+
+    topic: str
+    key: str
+    envelope: bytes
+
+
+def outgoing(  # noqa: PLR0913 - an event has this many attributes
+    app_id: str, topic: str, event_type: str, subject: str, data: EventData, *, now: dt.datetime, cause: str = ""
+) -> Outgoing:
+    """Write an event of this app. `cause` is the traceparent of what it follows from; without one a trace starts."""
+    written = envelope.encode(
+        event_id=uuid4(),
+        event_type=event_type,
+        source=app_id,
+        subject=subject,
+        time=now,
+        traceparent=envelope.child_trace(cause),
+        data=msgspec.json.encode(data),
+    )
+    return Outgoing(topic, subject, written)
+
+
+class Unit(Protocol):
+    """What a handler works in. Either everything it did and emitted happens, or it all happens again."""
+
+    def emit(self, *events: Outgoing) -> None:
+        """Tell of an effect: published after the effect is durable, at least once."""
+        ...
+
+    def isolated(self) -> AbstractAsyncContextManager[None]:
+        """A part of the unit that fails alone: its effects and what it emitted are undone, the rest stays."""
+        ...
+
+
+U_co = TypeVar("U_co", bound=Unit, covariant=True)
+Scope = AbstractAsyncContextManager[U_co]
+
+
+class Transaction:
+    """A unit of work on PostgreSQL. Emitted events become outbox rows in the same transaction."""
+
+    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], now: dt.datetime) -> None:
+        self.connection = connection
+        self.now = now
+        self._emitted: list[Outgoing] = []
+
+    def emit(self, *events: Outgoing) -> None:
+        self._emitted.extend(events)
+
+    @asynccontextmanager
+    async def isolated(self) -> AsyncIterator[None]:
+        mark = len(self._emitted)
+        try:
+            async with self.connection.transaction():
+                yield
+        except BaseException:
+            del self._emitted[mark:]
+            raise
+
+    async def write_outbox(self) -> None:
+        """Turn what was emitted into rows; `Database.transaction` calls it right before its commit."""
+        if self._emitted:
+            await self.connection.execute(
+                outbox.INSERT,
+                [event.topic for event in self._emitted],
+                [event.key for event in self._emitted],
+                [event.envelope for event in self._emitted],
+                self.now,
+            )
+
+
+class Database:
+    """One service's database: a pool, and transactions that carry their events."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], clock: Clock) -> None:
+        self.pool = pool
+        self.clock = clock
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """One transaction. Raises `UnavailableError` when the database is what failed, else what the caller raised."""
+        try:
+            async with self.pool.acquire() as connection, connection.transaction():
+                unit = Transaction(connection, self.clock())  # type: ignore[arg-type]  # the pool's proxy is one
+                yield unit
+                await unit.write_outbox()
+        except Exception as error:
+            if is_environment(error) and not isinstance(error, UnavailableError):
+                raise UnavailableError(f"database: {type(error).__name__}: {error}") from error
+            raise
+
+
+class DirectUnit:
+    """The unit of a service without a database: what was emitted is published, then the batch is answered."""
+
+    def __init__(self) -> None:
+        self.emitted: list[Outgoing] = []
+
+    def emit(self, *events: Outgoing) -> None:
+        self.emitted.extend(events)
+
+    @asynccontextmanager
+    async def isolated(self) -> AsyncIterator[None]:
+        mark = len(self.emitted)
+        try:
+            yield
+        except BaseException:
+            del self.emitted[mark:]
+            raise
+
+
+@asynccontextmanager
+async def direct_unit(dapr: Dapr, pubsub: str) -> AsyncIterator[DirectUnit]:
+    """Run a handler whose effects are idempotent elsewhere, then publish. Raises `UnavailableError` if that fails."""
+    unit = DirectUnit()
+    yield unit
+    for topic in dict.fromkeys(event.topic for event in unit.emitted):
+        await _publish(dapr, pubsub, topic, [event for event in unit.emitted if event.topic == topic])
+
+
+async def _publish(dapr: Dapr, pubsub: str, topic: str, events: Sequence[Outgoing]) -> None:
+    messages = [Message(str(index), event.envelope, event.key) for index, event in enumerate(events)]
+    try:
+        refused = await dapr.publish_all(pubsub, topic, messages)
+    except Exception as error:
+        raise UnavailableError(f"publish to {topic}: {error}") from error
+    if refused:
+        raise UnavailableError(f"publish to {topic}: {len(refused)} refused: {next(iter(refused.values()))}")

@@ -1,0 +1,86 @@
+"""Jobs as wake-ups: the Scheduler says when to look, the database says what there is to do."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from todo.dapr.client import Dapr, JobSchedule
+from todo.dapr.errors import DaprError
+from todo.dapr.subscriber import UnavailableError
+
+log = structlog.get_logger()
+
+ASSERT_EVERY: Final = 60.0  # seconds between assertions of a registration
+PATIENCE: Final = 5  # periods without a tick before the service looks by itself
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A periodic look at the work list: its Dapr job name, its period in seconds, and the look itself."""
+
+    name: str
+    period: int
+    run: Callable[[], Awaitable[None]]
+
+    @property
+    def schedule(self) -> JobSchedule:
+        return JobSchedule(schedule=f"@every {self.period}s")
+
+
+class Wakeups:
+    """One job of this replica. Ticks that arrive together are one look; without ticks it looks by itself."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._current: asyncio.Task[None] | None = None
+        self._next: asyncio.Task[None] | None = None
+        self._looked = asyncio.Event()
+
+    async def tick(self) -> None:
+        """Look once after this call began; raises what the look raises. Callers that wait share one look."""
+        if self._current is None or self._current.done():
+            self._current = asyncio.create_task(self._look())
+            await asyncio.shield(self._current)
+            return
+        if self._next is None or self._next.done():
+            self._next = asyncio.create_task(self._look_after(self._current))
+        await asyncio.shield(self._next)
+
+    async def watch(self) -> None:
+        """Look without a tick when none has come for `PATIENCE` periods, until cancelled."""
+        while True:
+            self._looked.clear()
+            try:
+                await asyncio.wait_for(self._looked.wait(), self.job.period * PATIENCE)
+            except TimeoutError:
+                log.warning("no tick came, looking without one", job=self.job.name)
+                await self._look_regardless()
+
+    async def keep_registered(self, dapr: Dapr) -> None:
+        """Assert the registration now and every minute: a Scheduler that lost its data gets it back."""
+        while True:
+            try:
+                await dapr.schedule_job(self.job.name, self.job.schedule)
+                delay = ASSERT_EVERY
+            except DaprError as error:
+                log.warning("job not registered, will try again", job=self.job.name, reason=str(error))
+                delay = 1.0
+            await asyncio.sleep(delay)
+
+    async def _look(self) -> None:
+        self._looked.set()
+        await self.job.run()
+
+    async def _look_after(self, current: asyncio.Task[None]) -> None:
+        await asyncio.wait([current])
+        self._current, self._next = self._next, None
+        await self._look()
+
+    async def _look_regardless(self) -> None:
+        try:
+            await self.tick()
+        except UnavailableError as error:
+            log.warning("look put off", job=self.job.name, reason=str(error))

@@ -1,0 +1,171 @@
+"""What all four services are made of besides their own handlers: callbacks, probes, metrics, tasks, main."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from todo.contracts.names import App
+from todo.dapr import subscriber
+from todo.dapr.client import Dapr
+from todo.dapr.subscriber import Subscription
+from todo.service import logs
+from todo.service.jobs import Job, Wakeups
+from todo.service.settings import Settings, SettingsError
+
+log = structlog.get_logger()
+
+KEEP_ALIVE: Final = 75  # seconds; longer than our clients keep an idle connection
+DRAIN: Final = 10  # seconds for requests in flight at shutdown
+CHECK_TIMEOUT: Final = 2.0
+
+
+class NotReadyError(Exception):
+    """A check failed; the message says what is away, for an operator."""
+
+
+Check = Callable[[], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Parts:
+    """One running service: what its sidecar may call, what must work, and what runs beside the requests."""
+
+    dapr: Dapr
+    subscriptions: Sequence[Subscription]
+    jobs: Sequence[Job] = ()
+    internal: Sequence[Route] = ()  # invocation only: behind the app token
+    needs: dict[str, Check] = field(default_factory=dict)  # own dependencies, by name; each raises `NotReadyError`
+    background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
+
+
+Compose = Callable[[Settings], contextlib.AbstractAsyncContextManager[Parts]]
+
+
+def create_app(settings: Settings, compose: Compose, app: Starlette | None = None) -> Starlette:
+    """The ASGI application of a service. Its parts are made when it starts and end when it stops."""
+    app = app or Starlette()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(running: Starlette) -> AsyncIterator[None]:
+        async with compose(settings) as parts, _background(parts) as wakeups:
+            running.state.parts = parts
+            running.router.routes[:0] = _routes(settings, parts, wakeups)
+            yield
+
+    app.router.lifespan_context = lifespan
+    return app
+
+
+def run(app: App, create: Callable[[Settings], Starlette], settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain."""
+    logs.configure(app.app_id, settings.log_format, settings.log_level)
+    log.info("service starting", app_id=app.app_id, address=f"http://{settings.host}:{settings.port}")
+    uvicorn.run(
+        create(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=DRAIN,
+        server_header=False,
+    )
+
+
+def fail(error: SettingsError) -> None:
+    """End with one clear line."""
+    sys.exit(f"error: {error}")
+
+
+def _routes(settings: Settings, parts: Parts, wakeups: dict[str, Wakeups]) -> list[Route]:
+    jobs = {name: wakeup.tick for name, wakeup in wakeups.items()}
+    guarded = [
+        Route(route.path, subscriber.guarded(settings.app_token, route.endpoint), methods=list(route.methods or ()))
+        for route in parts.internal
+    ]
+    return [
+        *subscriber.routes(parts.subscriptions, jobs, settings.app_token),
+        *guarded,
+        Route("/healthz", _alive),
+        Route("/healthz/consume", _probe(parts, with_sidecar=False)),
+        Route("/readyz", _probe(parts, with_sidecar=True)),
+        Route("/metrics", _metrics),
+    ]
+
+
+@contextlib.asynccontextmanager
+async def _background(parts: Parts) -> AsyncIterator[dict[str, Wakeups]]:
+    wakeups = {job.name: Wakeups(job) for job in parts.jobs}
+    work = [
+        *(start() for start in parts.background),
+        *(wakeup.watch() for wakeup in wakeups.values()),
+        *(wakeup.keep_registered(parts.dapr) for wakeup in wakeups.values()),
+    ]
+    tasks = [asyncio.create_task(_must_not_end(one)) for one in work]
+    try:
+        yield wakeups
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _must_not_end(work: Coroutine[Any, Any, None]) -> None:
+    """Background work ends only by cancellation; if it fails, the process stops so that its supervisor sees it."""
+    try:
+        await work
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        log.exception("background work failed, the service stops")
+        _stop_process()
+        raise
+
+
+def _stop_process() -> None:
+    import os  # noqa: PLC0415
+    import signal  # noqa: PLC0415
+
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _alive(_: Request) -> Response:
+    return JSONResponse({"status": "alive"})
+
+
+def _probe(parts: Parts, *, with_sidecar: bool) -> Callable[[Request], Awaitable[Response]]:
+    """`/readyz` tells of the sidecar too but does not fail by it: the API accepts work while the broker is away."""
+
+    async def probe(_: Request) -> Response:
+        failed = {name: reason for name, check in parts.needs.items() if (reason := await _reason(check))}
+        body: dict[str, Any] = {"status": "unavailable" if failed else "ready", "failed": failed}
+        if with_sidecar and not await parts.dapr.is_ready():
+            body["degraded"] = {"sidecar": "away: events wait in the outbox"}
+        return JSONResponse(body, status_code=503 if failed else 200)
+
+    return probe
+
+
+async def _reason(check: Check) -> str | None:
+    try:
+        await asyncio.wait_for(check(), CHECK_TIMEOUT)
+    except NotReadyError as error:
+        return str(error)
+    except TimeoutError:
+        return f"no answer within {CHECK_TIMEOUT:.0f} s"
+    return None
+
+
+async def _metrics(_: Request) -> Response:
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

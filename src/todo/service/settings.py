@@ -1,0 +1,69 @@
+"""Settings come from the environment and nowhere else; what is missing or wrong is named before anything starts."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from todo.contracts.names import App
+from todo.dapr.client import sidecar_url
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class SettingsError(Exception):
+    """The environment does not describe a service that can run; the message names the variable and the fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What every service needs. Tokens and URLs with passwords are kept out of `repr`."""
+
+    app: App
+    host: str
+    port: int
+    sidecar: str
+    instance: str  # this replica, the same after a restart in place
+    dapr_token: str = field(repr=False)
+    app_token: str = field(repr=False)
+    log_format: str = "json"
+    log_level: str = "info"
+
+
+def read_settings(app: App, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings of one service. Raises `SettingsError`."""
+    port = _port(environ, "APP_PORT", app.port)
+    if environ.get("TODO_AUTH", "local") != "local":
+        raise SettingsError(f"TODO_AUTH is {environ['TODO_AUTH']!r}: this version knows 'local'")
+    host = environ.get("TODO_HOST", "127.0.0.1")
+    if host not in LOOPBACK:
+        raise SettingsError(
+            f"TODO_HOST is {host!r}, but TODO_AUTH=local believes every caller and therefore binds to loopback only:"
+            " set TODO_HOST=127.0.0.1"
+        )
+    return Settings(
+        app=app,
+        host=host,
+        port=port,
+        sidecar=sidecar_url(environ),
+        instance=f"{environ.get('HOSTNAME') or socket.gethostname()}:{port}",
+        dapr_token=required(environ, "DAPR_API_TOKEN"),
+        app_token=required(environ, "APP_API_TOKEN"),
+        log_format=environ.get("TODO_LOG_FORMAT", "json"),
+        log_level=environ.get("TODO_LOG_LEVEL", "info"),
+    )
+
+
+def required(environ: Mapping[str, str], name: str) -> str:
+    """A variable that must be set. Raises `SettingsError`."""
+    value = environ.get(name, "")
+    if not value:
+        raise SettingsError(f"{name} is not set; `todo up` sets it, a deployment takes it from its secrets")
+    return value
+
+
+def _port(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name, str(default))
+    if not text.isdigit() or not 0 < int(text) < 65536:  # noqa: PLR2004 - ports
+        raise SettingsError(f"{name} is {text!r}: a port is a number from 1 to 65535")
+    return int(text)
