@@ -93,7 +93,7 @@ class Relay:
 
     async def _lead(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         """Wait for the lock by asking: a blocked call would hold a snapshot, and its timeout could not tell why."""
-        while not await connection.fetchval(_LOCK):
+        while not await connection.fetchval(_LOCK):  # noqa: ASYNC110 - the event is another process's
             await asyncio.sleep(SWEEP)
 
     async def _rest(self) -> None:
