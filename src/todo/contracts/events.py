@@ -30,12 +30,14 @@ class Occurrence(msgspec.Struct, frozen=True):
 
     series_id: UUID
     seq: int  # 1 for the task the series started with
+    position: int  # 1 for the occurrence at which the rule was last edited: what COUNT counts from
     generation: int  # bumped when rule, zone or start is edited
     rule: str
     zone: str
-    start: dt.datetime | str  # an instant, or "YYYY-MM-DD" for a series of whole days
+    start: str  # an RFC 3339 instant, or "YYYY-MM-DD" for a series of whole days
     mode: str  # due | completion
     policy: str  # skip | each
+    scheduled: str | None = None  # the date the series gave this occurrence; `due` may have been moved
 
 
 class TaskSnapshot(msgspec.Struct, frozen=True):

@@ -38,11 +38,11 @@ class StateItem(msgspec.Struct, frozen=True):
     etag: str
 
 
-class JobSchedule(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+class JobSchedule(msgspec.Struct, frozen=True, rename="camel"):
     """A job as Dapr's Scheduler takes it; a tick that fails is dropped, for every job here is only a wake-up."""
 
     schedule: str
-    failure_policy: dict[str, Any] = {"drop": {}}
+    failure_policy: dict[str, Any] = msgspec.field(default_factory=lambda: {"drop": {}})
     overwrite: bool = True
 
 

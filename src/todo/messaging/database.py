@@ -5,9 +5,8 @@ from typing import Any, Final
 import asyncpg
 
 from todo.contracts.clock import Clock
+from todo.messaging.postgres import Connection
 from todo.messaging.unit import Database
-
-Connection = asyncpg.Connection[asyncpg.Record]
 
 _COMMAND_TIMEOUT: Final = 15  # seconds; longer work is paged
 _SETTINGS: Final = {

@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from alembic import command, context
 from alembic.config import Config
-from alembic.operations import Operations
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -29,7 +29,7 @@ def run_environment() -> None:
     asyncio.run(_run(attributes["url"], attributes["schema"]))
 
 
-def execute(op: Operations, statements: Sequence[str]) -> None:
+def execute(op: ModuleType, statements: Sequence[str]) -> None:
     """Run plain SQL, one statement at a time: PostgreSQL's extended protocol takes no more."""
     for statement in statements:
         op.get_bind().exec_driver_sql(statement)

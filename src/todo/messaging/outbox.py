@@ -33,6 +33,18 @@ INSERT INTO outbox (topic, key, envelope, created_at)
 SELECT topic, key, envelope, $4 FROM unnest($1::text[], $2::text[], $3::bytea[]) AS emitted (topic, key, envelope)
 """
 
+# The same, for rows whose ids are wanted: one id per event, in their order
+INSERT_RETURNING: Final = """
+WITH emitted AS MATERIALIZED (
+    SELECT nextval(pg_get_serial_sequence('outbox', 'id')) AS id, place, topic, key, envelope
+    FROM unnest($1::text[], $2::text[], $3::bytea[]) WITH ORDINALITY AS emitted (topic, key, envelope, place)
+), written AS (
+    INSERT INTO outbox (id, topic, key, envelope, created_at) OVERRIDING SYSTEM VALUE
+    SELECT id, topic, key, envelope, $4 FROM emitted
+)
+SELECT id FROM emitted ORDER BY place
+"""
+
 # $1 limit; oldest first, so that what one transaction wrote goes out in its order
 READ: Final = "SELECT id, topic, key, envelope, created_at FROM outbox ORDER BY id LIMIT $1"
 

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-import asyncpg
 import structlog
 
 from todo.contracts.clock import Clock
@@ -19,12 +18,12 @@ from todo.dapr.client import Dapr, Message
 from todo.dapr.errors import CallRefusedError, DaprError, SidecarAwayError
 from todo.messaging import metrics, outbox
 from todo.messaging.failures import is_environment
+from todo.messaging.postgres import Connection, Row
 
 log = structlog.get_logger()
 
-Row = asyncpg.Record
 ParkRow = Callable[[Row, str], Awaitable[None]]
-Connect = Callable[[], Awaitable["asyncpg.Connection[asyncpg.Record]"]]
+Connect = Callable[[], Awaitable[Connection]]
 
 BATCH: Final = 200
 SWEEP: Final = 1.0  # seconds: a wake-up can be lost, a sweep cannot
@@ -63,7 +62,7 @@ class Relay:
                 metrics.relay_leading.set(0)
             await asyncio.sleep(SWEEP)
 
-    async def drain(self, connection: "asyncpg.Connection[asyncpg.Record]") -> int:
+    async def drain(self, connection: Connection) -> int:
         """Publish until the outbox is empty or the broker refuses; returns how many rows went out."""
         sent = 0
         while rows := await connection.fetch(outbox.READ, BATCH):
@@ -91,7 +90,7 @@ class Relay:
             with suppress(Exception):
                 await connection.close(timeout=2)
 
-    async def _lead(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    async def _lead(self, connection: Connection) -> None:
         """Wait for the lock by asking: a blocked call would hold a snapshot, and its timeout could not tell why."""
         while not await connection.fetchval(_LOCK):  # noqa: ASYNC110 - the event is another process's
             await asyncio.sleep(SWEEP)
@@ -104,7 +103,7 @@ class Relay:
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._wake.wait(), SWEEP)
 
-    async def _observe(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    async def _observe(self, connection: Connection) -> None:
         if time.monotonic() - self._observed_at < SWEEP:
             return
         self._observed_at = time.monotonic()

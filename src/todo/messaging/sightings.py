@@ -3,9 +3,8 @@
 import datetime as dt
 from typing import Final
 
-import asyncpg
-
 from todo.contracts.clock import Clock
+from todo.messaging.postgres import Pool
 
 CAUTION: Final = dt.timedelta(seconds=60)
 
@@ -30,7 +29,7 @@ _FORGET_OLD = "DELETE FROM sightings WHERE last_at < $1"
 class DatabaseSightings:
     """`instance` names this replica across its restarts (host and port): a row left behind means a kill."""
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], instance: str, clock: Clock) -> None:
+    def __init__(self, pool: Pool, instance: str, clock: Clock) -> None:
         self._pool = pool
         self._instance = instance
         self._clock = clock

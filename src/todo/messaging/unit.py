@@ -6,7 +6,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol, TypeVar
 from uuid import uuid4
 
-import asyncpg
 import msgspec
 
 from todo.contracts import envelope
@@ -16,6 +15,7 @@ from todo.dapr.client import Dapr, Message
 from todo.dapr.subscriber import UnavailableError
 from todo.messaging import outbox
 from todo.messaging.failures import is_environment
+from todo.messaging.postgres import Connection, Pool
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -61,13 +61,24 @@ Scope = AbstractAsyncContextManager[U_co]
 class Transaction:
     """A unit of work on PostgreSQL. Emitted events become outbox rows in the same transaction."""
 
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], now: dt.datetime) -> None:
+    def __init__(self, connection: Connection, now: dt.datetime) -> None:
         self.connection = connection
         self.now = now
         self._emitted: list[Outgoing] = []
 
     def emit(self, *events: Outgoing) -> None:
         self._emitted.extend(events)
+
+    async def emit_now(self, events: Sequence[Outgoing]) -> list[int]:
+        """Write events to the outbox at once; returns the ids of their rows, in the order of `events`."""
+        rows = await self.connection.fetch(
+            outbox.INSERT_RETURNING,
+            [event.topic for event in events],
+            [event.key for event in events],
+            [event.envelope for event in events],
+            self.now,
+        )
+        return [row["id"] for row in rows]
 
     @asynccontextmanager
     async def isolated(self) -> AsyncIterator[None]:
@@ -94,7 +105,7 @@ class Transaction:
 class Database:
     """One service's database: a pool, and transactions that carry their events."""
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], clock: Clock) -> None:
+    def __init__(self, pool: Pool, clock: Clock) -> None:
         self.pool = pool
         self.clock = clock
 

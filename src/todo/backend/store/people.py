@@ -1,0 +1,77 @@
+"""Users, and where this database comes from."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from todo.messaging.postgres import Executor, Pool
+
+FIRST_USER: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody who owns tasks. `email` is where reminders go, `zone` the time zone they are written in."""
+
+    id: int
+    email: str
+    name: str
+    zone: str
+
+
+async def find(db: Executor, user_id: int) -> User | None:
+    row = await db.fetchrow("SELECT id, email, name, zone FROM users WHERE id = $1", user_id)
+    return User(**row) if row else None
+
+
+async def find_all(db: Executor, user_ids: Sequence[int] | None = None) -> dict[int, User]:
+    """These users, or every one."""
+    rows = await db.fetch(
+        "SELECT id, email, name, zone FROM users WHERE $1::bigint[] IS NULL OR id = ANY($1) ORDER BY id",
+        None if user_ids is None else list(user_ids),
+    )
+    return {row["id"]: User(**row) for row in rows}
+
+
+async def add(db: Executor, email: str, name: str, zone: str, now: dt.datetime) -> User | None:
+    """Add a user; None when the address is taken."""
+    row = await db.fetchrow(
+        "INSERT INTO users (email, name, zone, created_at) VALUES ($1, $2, $3, $4)"
+        " ON CONFLICT DO NOTHING RETURNING id, email, name, zone",
+        email, name, zone, now,
+    )  # fmt: skip
+    return User(**row) if row else None
+
+
+async def change_email(db: Executor, user_id: int, email: str) -> User | None:
+    """Send reminders somewhere else from now on; None when there is no such user."""
+    row = await db.fetchrow("UPDATE users SET email = $2 WHERE id = $1 RETURNING id, email, name, zone", user_id, email)
+    return User(**row) if row else None
+
+
+async def ensure_first(db: Executor, email: str, name: str, zone: str, now: dt.datetime) -> None:
+    """Make user 1 unless there is one; replicas that start together make one."""
+    await db.execute(
+        "WITH made AS (INSERT INTO users (id, email, name, zone, created_at) VALUES ($5, $1, $2, $3, $4)"
+        " ON CONFLICT DO NOTHING RETURNING id)"
+        " SELECT setval(pg_get_serial_sequence('users', 'id'), max(id)) FROM made HAVING max(id) IS NOT NULL",
+        email, name, zone, now, FIRST_USER,
+    )  # fmt: skip
+
+
+async def epoch(db: Pool) -> int:
+    """The epoch of this database, raised by one when it finds itself in another cluster or timeline.
+
+    Versions counted by a restored database start from before; the epoch tells readers that they do.
+    """
+    cluster = await db.fetchval(
+        "SELECT (SELECT system_identifier FROM pg_control_system())::text || '/'"
+        " || (SELECT timeline_id FROM pg_control_checkpoint())::text"
+    )
+    epoch: int = await db.fetchval(
+        "INSERT INTO origin AS o (epoch, cluster) VALUES (1, $1)"
+        " ON CONFLICT (one) DO UPDATE SET epoch = o.epoch + (o.cluster <> $1)::int, cluster = $1 RETURNING epoch",
+        cluster,
+    )
+    return epoch

@@ -1,0 +1,212 @@
+"""Every statement about tasks and series. Readers that serve a person are scoped by owner here, and only here."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from todo.backend.store.rows import (
+    SERIES_COLUMNS,
+    TASK_COLUMNS,
+    series_from,
+    series_values,
+    task_from,
+    task_values,
+)
+from todo.contracts.invocation import TaskVersion
+from todo.domain.series import TaskSeries
+from todo.domain.task import Task
+from todo.messaging.postgres import Executor, Row
+
+
+def _placeholders(columns: Sequence[str], first: int = 1) -> str:
+    return ", ".join(f"${number}" for number in range(first, first + len(columns)))
+
+
+def _assignments(columns: Sequence[str]) -> str:
+    return ", ".join(f"{column} = ${number}" for number, column in enumerate(columns, 1) if column != "id")
+
+
+_TASK: Final = ", ".join(TASK_COLUMNS)
+_SERIES: Final = ", ".join(SERIES_COLUMNS)
+_N: Final = len(TASK_COLUMNS)
+_HISTORY: Final = "INSERT INTO task_history (task_id, version, event_type, at, trace)"
+
+# One statement, one round trip: the task, its history and its event. Nothing happens for an id that exists.
+_INSERT_TASK: Final = f"""
+WITH made AS (
+    INSERT INTO tasks ({_TASK}) VALUES ({_placeholders(TASK_COLUMNS)}) ON CONFLICT DO NOTHING RETURNING id, version
+), noted AS (
+    {_HISTORY} SELECT id, version, ${_N + 1}, ${_N + 2}, ${_N + 3} FROM made
+), told AS (
+    INSERT INTO outbox (topic, key, envelope, created_at) SELECT ${_N + 4}, ${_N + 5}, ${_N + 6}, ${_N + 2} FROM made
+)
+SELECT count(*) FROM made
+"""
+_UPDATE_TASK: Final = f"""
+WITH made AS (
+    UPDATE tasks SET {_assignments(TASK_COLUMNS)} WHERE id = $1 AND version < $3 RETURNING id, version
+), noted AS (
+    {_HISTORY} SELECT id, version, ${_N + 1}, ${_N + 2}, ${_N + 3} FROM made
+), told AS (
+    INSERT INTO outbox (topic, key, envelope, created_at) SELECT ${_N + 4}, ${_N + 5}, ${_N + 6}, ${_N + 2} FROM made
+)
+SELECT count(*) FROM made
+"""
+_INSERT_SERIES: Final = f"INSERT INTO series ({_SERIES}) VALUES ({_placeholders(SERIES_COLUMNS)})"
+_UPDATE_SERIES: Final = f"UPDATE series SET {_assignments(SERIES_COLUMNS)} WHERE id = $1"
+
+_OWNED: Final = f"SELECT {_TASK} FROM tasks WHERE id = $1 AND user_id = $2 AND NOT deleted"
+_OCCURRENCE: Final = f"SELECT {_TASK} FROM tasks WHERE series_id = $1 AND seq = $2 FOR UPDATE"
+_VERSIONS: Final = """
+SELECT id, version FROM tasks WHERE $1::uuid IS NULL OR id > $1 ORDER BY id LIMIT $2
+"""
+
+# Closed, alive, and nobody made the successor: neither an open one nor a tombstone. A withdrawn one is none.
+_ORPHANS: Final = f"""
+SELECT {", ".join(f"t.{column}" for column in TASK_COLUMNS)}
+FROM tasks t JOIN series s ON s.id = t.series_id
+WHERE t.closed_version IS NOT NULL AND NOT s.deleted AND s.ended_seq IS NULL AND t.closed_at < $1
+  AND NOT EXISTS (SELECT 1 FROM tasks n WHERE n.series_id = t.series_id AND n.seq = t.seq + 1 AND NOT n.withdrawn)
+  AND ($2::uuid IS NULL OR t.id > $2)
+ORDER BY t.id LIMIT $3
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is written beside a task: the event that tells of it."""
+
+    event_type: str
+    trace: str
+    topic: str
+    envelope: bytes
+
+
+async def insert(db: Executor, task: Task, change: Change, now: dt.datetime) -> bool:
+    """Store a new task with its event; False when its id exists."""
+    return bool(await db.fetchval(_INSERT_TASK, *task_values(task), *_change_values(task, change, now)))
+
+
+async def update(db: Executor, task: Task, change: Change, now: dt.datetime) -> bool:
+    """Store a new version of a task with its event; False when this version or a later one is there."""
+    return bool(await db.fetchval(_UPDATE_TASK, *task_values(task), *_change_values(task, change, now)))
+
+
+def _change_values(task: Task, change: Change, now: dt.datetime) -> list[Any]:
+    return [change.event_type, now, change.trace, change.topic, str(task.id), change.envelope]
+
+
+async def insert_series(db: Executor, series: TaskSeries) -> None:
+    await db.execute(_INSERT_SERIES, *series_values(series))
+
+
+async def update_series(db: Executor, series: TaskSeries) -> None:
+    await db.execute(_UPDATE_SERIES, *series_values(series))
+
+
+async def owned(db: Executor, task_id: UUID, user_id: int, *, lock: bool = False) -> Task | None:
+    """A task of this user, None for anybody else's: the two look the same from outside."""
+    row = await db.fetchrow(_OWNED + (" FOR UPDATE" if lock else ""), task_id, user_id)
+    return task_from(row) if row else None
+
+
+async def by_id(db: Executor, task_id: UUID, *, lock: bool = False) -> Task | None:
+    """Any task, tombstones included: for events, which are not a person's."""
+    row = await db.fetchrow(f"SELECT {_TASK} FROM tasks WHERE id = $1" + (" FOR UPDATE" if lock else ""), task_id)
+    return task_from(row) if row else None
+
+
+async def by_ids(db: Executor, task_ids: Sequence[UUID]) -> list[Task]:
+    """These tasks, tombstones included, in no order."""
+    return [task_from(row) for row in await db.fetch(f"SELECT {_TASK} FROM tasks WHERE id = ANY($1)", list(task_ids))]
+
+
+async def occurrence(db: Executor, series_id: UUID, seq: int) -> Task | None:
+    """One occurrence of a series, tombstones included, locked."""
+    row = await db.fetchrow(_OCCURRENCE, series_id, seq)
+    return task_from(row) if row else None
+
+
+async def series(db: Executor, series_id: UUID, *, lock: bool = False) -> TaskSeries | None:
+    row = await db.fetchrow(f"SELECT {_SERIES} FROM series WHERE id = $1" + (" FOR UPDATE" if lock else ""), series_id)
+    return series_from(row) if row else None
+
+
+async def series_of(db: Executor, series_ids: Sequence[UUID]) -> dict[UUID, TaskSeries]:
+    rows = await db.fetch(f"SELECT {_SERIES} FROM series WHERE id = ANY($1)", list(series_ids))
+    return {row["id"]: series_from(row) for row in rows}
+
+
+async def versions(db: Executor, after: UUID | None, limit: int) -> list[TaskVersion]:
+    """A page of (id, version) in the order of ids, tombstones included."""
+    return [TaskVersion(row["id"], row["version"]) for row in await db.fetch(_VERSIONS, after, limit)]
+
+
+async def orphans(db: Executor, closed_before: dt.datetime, after: UUID | None, limit: int) -> list[Task]:
+    """Closed occurrences of living series that have no successor yet."""
+    return [task_from(row) for row in await db.fetch(_ORPHANS, closed_before, after, limit)]
+
+
+async def decline(  # noqa: PLR0913 - the key has this many parts
+    db: Executor, series_id: UUID, seq: int, *, generation: int, closed_version: int, reason: str, now: dt.datetime
+) -> None:
+    """Record why an occurrence was not made."""
+    await db.execute(
+        "INSERT INTO declined_occurrences (series_id, seq, generation, closed_version, reason, at)"
+        " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        series_id, seq, generation, closed_version, reason, now,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What to list. `after` is the last row's (sort value, id) of the page before."""
+
+    user_id: int
+    status: str | None = "open"
+    label: str | None = None
+    text: str | None = None
+    by_due: bool = False
+    after: tuple[dt.datetime, UUID] | None = None
+    limit: int = 100
+
+
+async def page(db: Executor, wanted: Page) -> list[Task]:
+    """A page of one user's tasks: newest first, or the soonest due first."""
+    arguments: list[Any] = [wanted.user_id]
+
+    def argument(value: object) -> str:
+        arguments.append(value)
+        return f"${len(arguments)}"
+
+    conditions = ["user_id = $1", "NOT deleted"]
+    if wanted.status:
+        conditions.append(f"status = {argument(wanted.status)}")
+    if wanted.label:
+        conditions.append(f"{argument(wanted.label)} = ANY(labels)")
+    if wanted.text:
+        pattern = argument(_like(wanted.text))
+        conditions.append(f"(title ILIKE {pattern} OR notes ILIKE {pattern})")
+    column, order, beyond = ("due_sort", "", ">") if wanted.by_due else ("created_at", "DESC", "<")
+    if wanted.after:
+        conditions.append(f"({column}, id) {beyond} ({argument(wanted.after[0])}, {argument(wanted.after[1])})")
+    statement = (
+        f"SELECT {_TASK} FROM tasks WHERE {' AND '.join(conditions)}"
+        f" ORDER BY {column} {order}, id {order} LIMIT {argument(wanted.limit)}"
+    )
+    return [task_from(row) for row in await db.fetch(statement, *arguments)]
+
+
+async def history(db: Executor, task_id: UUID) -> list[Row]:
+    """Every version of a task: its event type, instant and trace."""
+    rows: list[Row] = await db.fetch(
+        "SELECT version, event_type, at, trace FROM task_history WHERE task_id = $1 ORDER BY version", task_id
+    )
+    return rows
+
+
+def _like(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"

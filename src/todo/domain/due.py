@@ -1,0 +1,89 @@
+"""When a task is due: an instant in somebody's time zone, or a whole day."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from todo.domain.errors import RuleError
+
+MORNING: Final = dt.time(9)  # where reminders of whole-day tasks are measured from
+YEARS: Final = range(1970, 2200)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Exactly one of `at` (aware, UTC) and `date`; `zone` is the IANA name both are shown and moved in."""
+
+    zone: str
+    at: dt.datetime | None = None
+    date: dt.date | None = None
+
+    @property
+    def moment(self) -> dt.datetime:
+        """The instant that relative reminders are measured from: the due instant, or 09:00 of the day."""
+        if self.at is not None:
+            return self.at
+        return to_instant(dt.datetime.combine(self._date, MORNING), self.zone)
+
+    @property
+    def sort_key(self) -> dt.datetime:
+        """Orders whole days after the instants of the same day."""
+        if self.at is not None:
+            return self.at
+        return to_instant(dt.datetime.combine(self._date, dt.time(23, 59, 59)), self.zone)
+
+    @property
+    def value(self) -> dt.datetime | dt.date:
+        return self.at if self.at is not None else self._date
+
+    @property
+    def _date(self) -> dt.date:
+        if self.date is None:
+            raise AssertionError("a due has an instant or a date")
+        return self.date
+
+
+def parse_due(at: dt.datetime | None, date: dt.date | None, zone: str) -> Due | None:
+    """Read what a person gave. A time without offset is a wall time in `zone`. Raises `RuleError`."""
+    if at is not None and date is not None:
+        raise RuleError("due_date", "given together with due_at", "give one of them")
+    zone_info(zone)
+    if at is not None:
+        _check_year("due_at", at.year)
+        return Due(zone, at=wall_time("due_at", at, zone) if at.tzinfo is None else at.astimezone(dt.UTC))
+    if date is not None:
+        _check_year("due_date", date.year)
+        return Due(zone, date=date)
+    return None
+
+
+def zone_info(zone: str, field: str = "zone") -> ZoneInfo:
+    """Look a time zone up. Raises `RuleError`."""
+    try:
+        return ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise RuleError(field, f"{zone[:64]!r} is no time zone", "use an IANA name such as Europe/Berlin") from error
+
+
+def wall_time(field: str, local: dt.datetime, zone: str) -> dt.datetime:
+    """The instant of a wall time; of two (clocks going back) the first. Raises `RuleError` for one that is skipped."""
+    instant = to_instant(local, zone)
+    shown = instant.astimezone(zone_info(zone)).replace(tzinfo=None, fold=0)
+    if shown != local.replace(fold=0):
+        raise RuleError(
+            field,
+            f"{local:%H:%M} does not exist in {zone} on {local:%Y-%m-%d}: the clocks go forward",
+            f"use {shown:%H:%M}, or an instant with an offset",
+        )
+    return instant
+
+
+def to_instant(local: dt.datetime, zone: str) -> dt.datetime:
+    """Like `wall_time`, but a skipped wall time moves forward by the gap."""
+    return local.replace(tzinfo=zone_info(zone), fold=0).astimezone(dt.UTC)
+
+
+def _check_year(field: str, year: int) -> None:
+    if year not in YEARS:
+        raise RuleError(field, f"the year {year} is out of range", f"use {YEARS.start} to {YEARS.stop - 1}")

@@ -1,0 +1,209 @@
+"""A task and what can happen to it. Every change is a new version; what closes a task remembers at which version."""
+
+import datetime as dt
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+from uuid import UUID, uuid5
+
+from todo.domain import reminder
+from todo.domain.due import Due
+from todo.domain.errors import RuleError
+from todo.domain.reminder import Instance
+
+MAX_TITLE: Final = 500
+MAX_NOTES: Final = 20_000
+MAX_LABELS: Final = 20
+MAX_LABEL: Final = 50
+PRIORITIES: Final = range(1, 5)  # 1 is the most urgent, 4 is none
+_OCCURRENCES: Final = UUID("6d0e8a0e-5d3c-4b0f-9a53-9f5b8a3f6c11")
+
+
+class Status(enum.StrEnum):
+    OPEN = "open"
+    DONE = "done"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One version of a task. `instances` are the firings of its reminders, decided when they were set."""
+
+    id: UUID
+    user_id: int
+    title: str
+    created_at: dt.datetime
+    updated_at: dt.datetime
+    version: int = 1
+    notes: str = ""
+    status: Status = Status.OPEN
+    deleted: bool = False
+    due: Due | None = None
+    priority: int = 4
+    labels: tuple[str, ...] = ()
+    reminders: tuple[str, ...] = ()
+    instances: tuple[Instance, ...] = ()
+    series_id: UUID | None = None
+    seq: int | None = None
+    scheduled: Due | None = None  # the date its series gave it; `due` may have been moved since
+    closed_at: dt.datetime | None = None
+    closed_version: int | None = None
+    touched: bool = True  # False while an occurrence is as the series made it: reopening its predecessor withdraws it
+    withdrawn: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        return self.status is Status.OPEN and not self.deleted
+
+    @property
+    def wanted(self) -> tuple[Instance, ...]:
+        """The firings that may mail."""
+        return tuple(one for one in self.instances if not one.dismissed) if self.is_open else ()
+
+
+def check_title(title: str) -> str:
+    """A title is one line of text with something in it. Raises `RuleError`."""
+    clean = " ".join(title.split())
+    if not clean:
+        raise RuleError("title", "it is empty", "say what is to be done")
+    if len(clean) > MAX_TITLE:
+        raise RuleError("title", f"it has {len(clean):,} characters", f"use at most {MAX_TITLE}; notes hold the rest")
+    _check_text("title", clean)
+    return clean
+
+
+def check_notes(notes: str) -> str:
+    """Notes are text of any lines. Raises `RuleError`."""
+    if len(notes) > MAX_NOTES:
+        raise RuleError("notes", f"they have {len(notes):,} characters", f"use at most {MAX_NOTES:,}")
+    _check_text("notes", notes)
+    return notes
+
+
+def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """Labels are short words; repetitions are dropped. Raises `RuleError`."""
+    if len(labels) > MAX_LABELS:
+        raise RuleError("labels", f"there are {len(labels)}", f"a task has at most {MAX_LABELS}")
+    clean = tuple(dict.fromkeys(" ".join(label.split()) for label in labels))
+    for label in clean:
+        if not 0 < len(label) <= MAX_LABEL:
+            raise RuleError("labels", f"{label[:60]!r} has {len(label)} characters", f"use 1 to {MAX_LABEL}")
+        _check_text("labels", label)
+    return clean
+
+
+def remind(task: Task, now: dt.datetime) -> Task:
+    """Decide the firings of its reminders anew, as of now; those that stay keep what was decided."""
+    known = task.instances
+    return replace(task, instances=reminder.instances(task.reminders, task.due, now=now, known=known))
+
+
+def edit(task: Task, now: dt.datetime, **changes: object) -> Task:
+    """Change fields. The same task comes back when nothing differs."""
+    edited = replace(task, **changes)  # type: ignore[arg-type]  # the API's model names the fields
+    if edited == task:
+        return task
+    return _next(remind(edited, now) if edited.is_open else edited, now, touched=True)
+
+
+def renew(task: Task, now: dt.datetime) -> Task:
+    """A new version for a change that is not in the task's own fields, such as its series' rule."""
+    return _next(task, now, touched=True)
+
+
+def complete(task: Task, now: dt.datetime) -> Task:
+    """Close as done; a closed task stays as it is."""
+    return _close(task, Status.DONE, now) if task.is_open else task
+
+
+def skip(task: Task, now: dt.datetime) -> Task:
+    """Delete one occurrence of a series: closed as skipped, so that its successor comes."""
+    if task.deleted:
+        return task
+    closed = _close(task, Status.SKIPPED, now) if task.is_open else _next(task, now)
+    return replace(closed, deleted=True)
+
+
+def reopen(task: Task, now: dt.datetime) -> Task:
+    """Undo closing. Firings that passed meanwhile are skipped, not mailed late."""
+    if task.status is Status.OPEN or task.deleted:
+        return task
+    opened = replace(task, status=Status.OPEN, closed_at=None, closed_version=None)
+    overdue = replace(opened, instances=())
+    return _next(remind(overdue, now), now, touched=True)
+
+
+def delete(task: Task, now: dt.datetime, *, withdrawn: bool = False) -> Task:
+    """Leave a tombstone. `withdrawn` marks an occurrence that its series takes back, and may bring again."""
+    if task.deleted:
+        return task
+    return replace(_next(task, now, touched=not withdrawn), deleted=True, withdrawn=withdrawn)
+
+
+def snooze(task: Task, now: dt.datetime, until: dt.datetime, instead_of: str | None) -> Task:
+    """Remind once more at `until`; a firing of `instead_of` that is still to come is dismissed. Raises `RuleError`."""
+    if not task.is_open:
+        raise RuleError("task", "it is closed", "reopen it first")
+    if until <= now:
+        raise RuleError("until", "it is not in the future", "choose a later instant")
+    again = reminder.parse_reminder(until.isoformat(), "until").text
+    reminders = reminder.parse_reminders([*task.reminders, again])
+    known = reminder.dismiss(task.instances, instead_of) if instead_of else task.instances
+    return edit(replace(task, instances=known), now, reminders=reminders) if again not in task.reminders else task
+
+
+def successor(task: Task, seq: int, due: Due, now: dt.datetime) -> Task:
+    """The next occurrence of a series, made from its predecessor. Reminders at fixed instants stay behind."""
+    if task.series_id is None:
+        raise AssertionError("only a task of a series has a successor")
+    relative = tuple(text for text in task.reminders if reminder.parse_reminder(text).at is None)
+    made = Task(
+        id=occurrence_id(task.series_id, seq),
+        user_id=task.user_id,
+        title=task.title,
+        notes=task.notes,
+        priority=task.priority,
+        labels=task.labels,
+        due=due,
+        scheduled=due,
+        reminders=relative,
+        series_id=task.series_id,
+        seq=seq,
+        created_at=now,
+        updated_at=now,
+        touched=False,
+    )
+    return remind(made, now)
+
+
+def revive(withdrawn: Task, due: Due, now: dt.datetime) -> Task:
+    """Bring a withdrawn occurrence back, with the date its series now says."""
+    back = replace(withdrawn, deleted=False, withdrawn=False, status=Status.OPEN, due=due, scheduled=due, instances=())
+    return _next(remind(back, now), now, touched=False)
+
+
+def occurrence_id(series_id: UUID, seq: int) -> UUID:
+    """The id of an occurrence follows from its natural key."""
+    return uuid5(_OCCURRENCES, f"{series_id}/{seq}")
+
+
+def _close(task: Task, status: Status, now: dt.datetime) -> Task:
+    closed = _next(task, now, touched=True)
+    return replace(closed, status=status, closed_at=now, closed_version=closed.version)
+
+
+def _next(task: Task, now: dt.datetime, *, touched: bool | None = None) -> Task:
+    later = max(now, task.updated_at)  # the clock may go back, a task's history does not
+    return replace(
+        task, version=task.version + 1, updated_at=later, touched=task.touched if touched is None else touched
+    )
+
+
+def _check_text(field: str, text: str) -> None:
+    if "\x00" in text:
+        raise RuleError(field, "it contains U+0000", "remove the character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RuleError(field, "it contains half a character (a lone surrogate)", "remove it") from None
