@@ -206,7 +206,7 @@ async def _lock(unit: Transaction, user_id: int, task_id: UUID, expected: int | 
     return series, task
 
 
-async def _store(  # noqa: PLR0913, PLR0917 - before, after and what goes with it
+async def _store(  # noqa: PLR0913 - before, after and what goes with it
     unit: Transaction, context: Context, event_type: str, before: Task, after: Task, series: TaskSeries | None
 ) -> None:
     if after != before:

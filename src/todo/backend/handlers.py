@@ -1,7 +1,7 @@
 """What backend does when events and jobs arrive."""
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -34,12 +34,12 @@ async def delivery_outcomes(told: Sequence[Event], unit: Transaction) -> None:
     await deliveries.record(unit.connection, told)
 
 
-def occurrences(epoch: Callable[[], int]) -> Handler[Transaction]:
+def occurrences(epoch: int) -> Handler[Transaction]:
     """A handler that makes the occurrences recurring-service has dated, and ends the series it has ended."""
 
     async def handle(told: Sequence[Event], unit: Transaction) -> None:
         for event in sorted(told, key=lambda one: (one.data.series_id, one.data.seq)):
-            await _occurrence(event, unit, Context(epoch(), unit.now, event.traceparent))
+            await _occurrence(event, unit, Context(epoch, unit.now, event.traceparent))
 
     return handle
 
@@ -163,4 +163,7 @@ def _undelivered(app_id: str, topic: str, original: bytes, now: dt.datetime) -> 
     return parking.letter(app_id, read, reason, 0, now)
 
 
-HANDLED: Final = {names.REMINDER_DELIVERIES: delivery_outcomes, names.DEAD_LETTERS: parked}
+HANDLED: Final[dict[str, Handler[Transaction]]] = {
+    names.REMINDER_DELIVERIES: delivery_outcomes,
+    names.DEAD_LETTERS: parked,
+}

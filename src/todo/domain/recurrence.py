@@ -21,6 +21,8 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from todo.domain.errors import RuleError
+
 Due: TypeAlias = dt.datetime | dt.date  # an instant, or a whole day for a date-only series
 NthDay: TypeAlias = tuple[int, int]  # (n, weekday): the n-th such day, from the end if negative, every one if 0
 
@@ -39,14 +41,8 @@ _WIDEST_GAP: Final = dt.timedelta(days=2)  # zones have skipped a whole day (Sam
 _WEEKDAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 
 
-class RecurrenceError(ValueError):
-    """What a person gave cannot be a recurrence: names the field, the problem of its value, and the fix."""
-
-    def __init__(self, field: str, problem: str, fix: str) -> None:
-        super().__init__(f"{field}: {problem}; {fix}")
-        self.field = field
-        self.problem = problem
-        self.fix = fix
+class RecurrenceError(RuleError):
+    """What a person gave cannot be a recurrence."""
 
 
 class Mode(StrEnum):

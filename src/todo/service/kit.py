@@ -5,7 +5,7 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 import uvicorn
@@ -19,6 +19,7 @@ from todo.contracts.names import App
 from todo.dapr import subscriber
 from todo.dapr.client import Dapr
 from todo.dapr.subscriber import Subscription
+from todo.messaging.failures import is_environment
 from todo.service import logs
 from todo.service.jobs import Job, Wakeups
 from todo.service.settings import Settings, SettingsError
@@ -49,6 +50,7 @@ class Parts:
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
 
 
+T = TypeVar("T")
 Compose = Callable[[Settings], contextlib.AbstractAsyncContextManager[Parts]]
 
 
@@ -65,6 +67,18 @@ def create_app(settings: Settings, compose: Compose, app: Starlette | None = Non
 
     app.router.lifespan_context = lifespan
     return app
+
+
+async def eventually(call: Callable[[], Awaitable[T]], what: str) -> T:
+    """Do what a start needs, as soon as the environment lets it: a service may start before its database."""
+    while True:
+        try:
+            return await call()
+        except Exception as error:
+            if not is_environment(error):
+                raise
+            log.warning("start waits", what=what, reason=f"{type(error).__name__}: {error}")
+            await asyncio.sleep(1)
 
 
 def run(app: App, create: Callable[[Settings], Starlette], settings: Settings) -> None:

@@ -25,7 +25,11 @@ def configure(service: str, log_format: str, level: str) -> None:
     ]
     pretty = log_format == "pretty"
     ending: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), pad_event_to=0)]
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stdout.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
         if pretty
         else [name_service, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
     )

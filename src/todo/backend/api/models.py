@@ -1,0 +1,304 @@
+"""The public API's shapes. Input is strict: no unknown fields, no silent conversions; null means null."""
+
+import datetime as dt
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from todo.backend.store.people import User
+from todo.domain import reminder
+from todo.domain.due import Due, parse_due
+from todo.domain.recurrence import Mode, Policy
+from todo.domain.series import Repetition, TaskSeries
+from todo.domain.task import Status, Task, check_labels, check_notes, check_title
+
+Priority = Annotated[int, Field(ge=1, le=4, description="1 is the most urgent, 4 is none")]
+Text = Annotated[str, Field(max_length=100_000)]
+
+
+def _text_only(value: object) -> object:
+    """JSON has no dates: they are text, and a number is no instant."""
+    if not isinstance(value, str):
+        raise ValueError("give it as ISO 8601 text, such as 2026-03-01T09:00:00+01:00 or 2026-03-01")  # noqa: TRY004
+    return value
+
+
+Instant = Annotated[dt.datetime, BeforeValidator(_text_only), Field(strict=False)]
+Day = Annotated[dt.date, BeforeValidator(_text_only), Field(strict=False)]
+
+DUE_FIELDS: Final = frozenset({"due_at", "due_date", "zone"})
+
+
+class _Input(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class RecurrenceIn(_Input):
+    """How a task repeats (RFC 5545)."""
+
+    rule: str = Field(max_length=2000, examples=["FREQ=WEEKLY;BYDAY=MO"])
+    mode: Annotated[Mode, Field(strict=False)] = Field(Mode.DUE, description="count from due dates or from completion")
+    policy: Annotated[Policy, Field(strict=False)] = Field(
+        Policy.SKIP, description="when closed late: skip to the next future date, or take each"
+    )
+
+    @property
+    def repetition(self) -> Repetition:
+        return Repetition(self.rule, self.mode, self.policy)
+
+
+class TaskIn(_Input):
+    """A new task."""
+
+    title: Text = Field(examples=["Pay rent"])
+    user_id: int = Field(1, description="whose task; believed as given under TODO_AUTH=local")
+    notes: Text = ""
+    due_at: Instant | None = Field(None, description="an instant; without offset, a wall time in `zone`")
+    due_date: Day | None = Field(None, description="a whole day")
+    zone: str | None = Field(None, max_length=64, description="IANA time zone; the user's, if not given")
+    priority: Priority = 4
+    labels: list[Text] = []
+    reminders: list[Text] = Field([], description="ISO 8601 durations relative to due (-PT1H), or instants")
+    recurrence: RecurrenceIn | None = None
+
+    def fields(self, user: User) -> dict[str, Any]:
+        """The checked fields of a `Task`, title excepted. Raises `RuleError`."""
+        return {
+            "notes": check_notes(self.notes),
+            "due": parse_due(self.due_at, self.due_date, self.zone or user.zone),
+            "priority": self.priority,
+            "labels": check_labels(self.labels),
+            "reminders": reminder.parse_reminders(self.reminders),
+        }
+
+
+class TaskPatch(_Input):
+    """Changes to a task: fields that are absent stay, null clears."""
+
+    title: Text | None = None
+    notes: Text | None = None
+    due_at: Instant | None = None
+    due_date: Day | None = None
+    zone: str | None = Field(None, max_length=64)
+    priority: Priority | None = None
+    labels: list[Text] | None = None
+    reminders: list[Text] | None = None
+    recurrence: RecurrenceIn | None = None
+
+    def changes(self, before: Due | None, user: User) -> dict[str, Any]:
+        """The checked changes to a `Task`. Raises `RuleError`."""
+        given = self.model_fields_set
+        changes: dict[str, Any] = {}
+        if "title" in given:
+            changes["title"] = check_title(self.title or "")
+        if "notes" in given:
+            changes["notes"] = check_notes(self.notes or "")
+        if "priority" in given:
+            changes["priority"] = self.priority or 4
+        if "labels" in given:
+            changes["labels"] = check_labels(self.labels or [])
+        if "reminders" in given:
+            changes["reminders"] = reminder.parse_reminders(self.reminders or [])
+        if given & DUE_FIELDS:
+            changes["due"] = self._due(before, user)
+        return changes
+
+    def _due(self, before: Due | None, user: User) -> Due | None:
+        """The due that results: giving an instant replaces a day and the other way round."""
+        zone = self.zone or (before.zone if before else user.zone)
+        if self.model_fields_set & {"due_at", "due_date"}:
+            return parse_due(self.due_at, self.due_date, zone)
+        return parse_due(before.at, before.date, zone) if before else None
+
+
+class SnoozeIn(_Input):
+    """Remind once more."""
+
+    until: Instant = Field(description="an instant with an offset")
+    reminder: Text | None = Field(None, description="the reminder this replaces, if it is still to come")
+
+
+class PreviewIn(_Input):
+    """A series that may be, to be looked at before it is saved."""
+
+    recurrence: RecurrenceIn
+    due_at: Instant | None = None
+    due_date: Day | None = None
+    zone: str = Field("UTC", max_length=64)
+    limit: int = Field(5, ge=1, le=100)
+
+
+class UserIn(_Input):
+    email: str = Field(max_length=254, pattern=r"^[^\s@<>\",;]+@[^\s@<>\",;]+$")
+    name: str = Field("", max_length=100)
+    zone: str = Field("UTC", max_length=64)
+
+
+class UserPatch(_Input):
+    email: str = Field(max_length=254, pattern=r"^[^\s@<>\",;]+@[^\s@<>\",;]+$")
+
+
+class Fault(BaseModel):
+    field: str
+    problem: str
+    fix: str
+
+
+class Problem(BaseModel):
+    """RFC 9457. `type` is stable; `errors` names each field at fault."""
+
+    type: str = Field(examples=["urn:todo:problem:invalid-input"])
+    title: str
+    status: int
+    detail: str
+    errors: list[Fault] = []
+
+
+class UserOut(BaseModel):
+    id: int
+    email: str
+    name: str
+    zone: str
+
+
+class RecurrenceOut(BaseModel):
+    series_id: UUID
+    seq: int
+    rule: str
+    mode: Mode
+    policy: Policy
+    ended: bool
+
+
+class AttemptOut(BaseModel):
+    """One attempt at a reminder."""
+
+    attempt: int
+    outcome: str
+    at: dt.datetime
+    reason: str
+    possibly_sent: bool
+    recipient: str | None
+    message_id: str | None
+
+
+class ReminderOut(BaseModel):
+    """One firing of a reminder and what became of it."""
+
+    reminder: str
+    fire_at: dt.datetime
+    state: str = Field(
+        description="scheduled, due, delivered, suppressed, deferred, failed, skipped, dismissed or withdrawn"
+    )
+    attempts: list[AttemptOut]
+
+
+class TaskOut(BaseModel):
+    """A task as it is now. `version` is also its ETag."""
+
+    id: UUID
+    user_id: int
+    version: int
+    title: str
+    notes: str
+    status: Status
+    due_at: dt.datetime | None
+    due_date: dt.date | None
+    zone: str | None
+    priority: int
+    labels: list[str]
+    reminders: list[str]
+    recurrence: RecurrenceOut | None
+    created_at: dt.datetime
+    updated_at: dt.datetime
+    closed_at: dt.datetime | None
+
+
+class TaskDetail(TaskOut):
+    """A task with the history of its reminders."""
+
+    reminder_history: list[ReminderOut]
+
+
+class TaskList(BaseModel):
+    tasks: list[TaskOut]
+    next_cursor: str | None = Field(description="give it back as `cursor` for the next page; null on the last")
+
+
+class OccurrencesOut(BaseModel):
+    occurrences: list[dt.datetime | dt.date]
+
+
+class LetterOut(BaseModel):
+    """A dead letter: an event that an app could not process."""
+
+    id: int
+    app: str = Field(description="the app that failed")
+    topic: str
+    event_id: str
+    event_type: str
+    subject: str
+    error: str
+    attempts: int
+    status: str = Field(description="open, replayed or discarded")
+    replays: int
+    size: int
+    sha256: str
+    parked_at: dt.datetime
+    changed_at: dt.datetime
+
+
+class LetterDetail(LetterOut):
+    body: str = Field(description="the event as text, or base64 when it is not text")
+    body_encoding: str = Field(description="utf-8 or base64")
+
+
+class LetterList(BaseModel):
+    dead_letters: list[LetterOut]
+    next_cursor: str | None
+
+
+class PipelineOut(BaseModel):
+    """Where events are: each stage's depth and its oldest."""
+
+    outbox: dict[str, Any]
+    dead_letters: dict[str, int]
+    schedule: dict[str, Any] | None = Field(description="notification-service's, null while it is away")
+    sidecar_ready: bool
+
+
+def task_out(task: Task, series: TaskSeries | None) -> dict[str, Any]:
+    """A task in the shape of `TaskOut`."""
+    due = task.due
+    return {
+        "id": task.id,
+        "user_id": task.user_id,
+        "version": task.version,
+        "title": task.title,
+        "notes": task.notes,
+        "status": task.status,
+        "due_at": due.at if due else None,
+        "due_date": due.date if due else None,
+        "zone": due.zone if due else None,
+        "priority": task.priority,
+        "labels": task.labels,
+        "reminders": task.reminders,
+        "recurrence": _recurrence_out(task, series),
+        "created_at": task.created_at,
+        "updated_at": task.updated_at,
+        "closed_at": task.closed_at,
+    }
+
+
+def _recurrence_out(task: Task, series: TaskSeries | None) -> dict[str, Any] | None:
+    if series is None or series.deleted:
+        return None
+    return {
+        "series_id": series.id,
+        "seq": task.seq,
+        "rule": series.rule,
+        "mode": series.mode,
+        "policy": series.policy,
+        "ended": not series.is_alive,
+    }

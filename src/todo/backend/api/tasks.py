@@ -1,0 +1,224 @@
+"""The tasks of a user."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from todo.backend import commands, views
+from todo.backend.api import models, requests
+from todo.backend.api.models import PreviewIn, SnoozeIn, TaskIn, TaskPatch
+from todo.backend.api.requests import Caller, Expected, IdempotencyKey, TheBackend
+from todo.backend.commands import Draft, NotFoundError
+from todo.backend.store import tasks as store
+from todo.domain import series as series_rules
+from todo.domain.due import parse_due
+from todo.domain.errors import RuleError
+from todo.domain.series import TaskSeries
+from todo.domain.task import Task, check_title
+from todo.messaging.unit import Transaction
+
+router = APIRouter(tags=["tasks"])
+
+Limit = Annotated[int, Query(ge=1, le=500)]
+
+
+@router.post("/tasks", status_code=201, response_model=models.TaskOut)
+async def create(
+    body: TaskIn, request: Request, backend: TheBackend, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Create a task. Reminders that are due go out within about a second."""
+    user = await requests.find_user(backend, body.user_id)
+    draft = Draft(check_title(body.title), body.fields(user), body.recurrence.repetition if body.recurrence else None)
+    context = backend.context(request)
+    if idempotency_key is None and draft.repetition is None:  # one statement needs no transaction around it
+        return _created(*await commands.create(backend.database.pool, context, user, draft))
+
+    async def act(unit: Transaction) -> Response:
+        return _created(*await commands.create(unit.connection, context, user, draft))
+
+    return await requests.act_once(backend, request, user.id, idempotency_key, act)
+
+
+@router.get("/tasks", response_model=models.TaskList)
+async def list_tasks(  # noqa: PLR0913 - filters
+    backend: TheBackend,
+    user: Caller,
+    *,
+    status: Annotated[Literal["open", "done", "skipped", "all"], Query()] = "open",
+    label: Annotated[str | None, Query(max_length=50)] = None,
+    q: Annotated[str | None, Query(max_length=200, description="text in title or notes")] = None,
+    sort: Annotated[Literal["created", "due"], Query(description="newest first, or soonest due first")] = "created",
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Limit = 100,
+) -> Response:
+    """A page of tasks. It starts after the last row of the page before, whatever came and went meanwhile."""
+    by_due = sort == "due"
+    page = store.Page(
+        user.id,
+        None if status == "all" else status,
+        _plain("label", label),
+        _plain("q", q),
+        by_due=by_due,
+        after=requests.read_cursor(cursor),
+        limit=limit,
+    )
+    found = await store.page(backend.database.pool, page)
+    series = await store.series_of(backend.database.pool, [task.series_id for task in found if task.series_id])
+    return requests.answer(
+        {
+            "tasks": [models.task_out(task, series.get(task.series_id) if task.series_id else None) for task in found],
+            "next_cursor": _next_cursor(found, limit, by_due=by_due),
+        }
+    )
+
+
+@router.get("/tasks/{task_id}", response_model=models.TaskDetail)
+async def read(task_id: UUID, backend: TheBackend, user: Caller) -> Response:
+    """A task, its ETag, and what became of each of its reminders."""
+    task, series = await _find(backend, user.id, task_id)
+    history = await views.reminder_history(backend.database.pool, task, backend.database.clock())
+    return requests.answer(models.task_out(task, series) | {"reminder_history": history}, version=task.version)
+
+
+@router.patch("/tasks/{task_id}", response_model=models.TaskOut)
+async def edit(  # noqa: PLR0913 - the task and the request
+    task_id: UUID, body: TaskPatch, request: Request, backend: TheBackend, user: Caller, expected: Expected
+) -> Response:
+    """Change a task. Absent fields stay, null clears; If-Match is required."""
+    version = requests.demanded(expected)
+    before, _ = await _find(backend, user.id, task_id)
+    given = "recurrence" in body.model_fields_set
+    repetition = body.recurrence.repetition if body.recurrence else None
+    async with backend.database.transaction() as unit:
+        task, series = await commands.edit(
+            unit,
+            backend.context(request),
+            user.id,
+            task_id,
+            expected=version or before.version,
+            changes=body.changes(before.due, user),
+            repetition=repetition if given else ...,
+        )
+    return _changed(task, series)
+
+
+@router.post("/tasks/{task_id}/complete", response_model=models.TaskOut)
+async def complete(  # noqa: PLR0913 - the task and the request
+    task_id: UUID,
+    request: Request,
+    backend: TheBackend,
+    user: Caller,
+    expected: Expected,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Close a task as done. One of a series gets its successor. Completing a closed task changes nothing."""
+
+    async def act(unit: Transaction) -> Response:
+        context = backend.context(request)
+        return _changed(*await commands.complete(unit, context, user.id, task_id, requests.optional(expected)))
+
+    return await requests.act_once(backend, request, user.id, idempotency_key, act)
+
+
+@router.post("/tasks/{task_id}/reopen", response_model=models.TaskOut)
+async def reopen(task_id: UUID, request: Request, backend: TheBackend, user: Caller, expected: Expected) -> Response:
+    """Open a closed task again. A successor that nobody touched is withdrawn."""
+    async with backend.database.transaction() as unit:
+        context = backend.context(request)
+        return _changed(*await commands.reopen(unit, context, user.id, task_id, requests.optional(expected)))
+
+
+@router.post("/tasks/{task_id}/snooze", response_model=models.TaskOut)
+async def snooze(task_id: UUID, body: SnoozeIn, request: Request, backend: TheBackend, user: Caller) -> Response:
+    """Remind once more at another instant."""
+    if body.until.tzinfo is None:
+        raise RuleError("until", "it has no offset", "give an instant such as 2026-03-01T09:00:00+01:00")
+    async with backend.database.transaction() as unit:
+        task, series = await commands.snooze(
+            unit, backend.context(request), user.id, task_id, until=body.until, instead_of=body.reminder
+        )
+    return _changed(task, series)
+
+
+@router.delete("/tasks/{task_id}", status_code=204)
+async def delete(  # noqa: PLR0913 - the task and the request
+    task_id: UUID,
+    request: Request,
+    backend: TheBackend,
+    user: Caller,
+    expected: Expected,
+    scope: Annotated[
+        Literal["occurrence", "series"] | None, Query(description="which, for a task that repeats")
+    ] = None,
+) -> Response:
+    """Delete a task. Of one that repeats, say whether this occurrence (the next one comes) or the series."""
+    async with backend.database.transaction() as unit:
+        await commands.delete(
+            unit,
+            backend.context(request),
+            user.id,
+            task_id,
+            expected=requests.optional(expected),
+            whole_series=None if scope is None else scope == "series",
+        )
+    return Response(status_code=204)
+
+
+@router.get("/tasks/{task_id}/occurrences", response_model=models.OccurrencesOut)
+async def occurrences(
+    task_id: UUID, backend: TheBackend, user: Caller, limit: Annotated[int, Query(ge=1, le=100)] = 5
+) -> Response:
+    """The dates that follow this occurrence."""
+    task, series = await _find(backend, user.id, task_id)
+    if series is None or not series.is_alive:
+        return requests.answer({"occurrences": []})
+    return requests.answer({"occurrences": series_rules.preview(series, task.scheduled or task.due, limit)})
+
+
+@router.post("/occurrences/preview", response_model=models.OccurrencesOut)
+async def preview(body: PreviewIn) -> Response:
+    """The first dates of a series that is not saved yet."""
+    due = parse_due(body.due_at, body.due_date, body.zone)
+    series = series_rules.start_series(uuid4(), 0, body.recurrence.repetition, due)
+    return requests.answer({"occurrences": series_rules.preview(series, None, body.limit)})
+
+
+@router.get("/tasks/{task_id}/why")
+async def why(task_id: UUID, backend: TheBackend, user: Caller) -> Response:
+    """One timeline of a task: versions, outbox, schedule, claims, attempts, dead letters, and what comes next."""
+    task = await store.by_id(backend.database.pool, task_id)
+    if task is None or task.user_id != user.id:
+        raise NotFoundError("there is no such task")
+    return requests.answer(await views.why(backend.database.pool, backend.dapr, task, backend.database.clock()))
+
+
+async def _find(backend: TheBackend, user_id: int, task_id: UUID) -> tuple[Task, TaskSeries | None]:
+    task = await store.owned(backend.database.pool, task_id, user_id)
+    if task is None:
+        raise NotFoundError("there is no such task")
+    return task, await store.series(backend.database.pool, task.series_id) if task.series_id else None
+
+
+def _created(task: Task, series: TaskSeries | None) -> Response:
+    body = models.task_out(task, series)
+    return requests.answer(body, status=201, version=task.version, location=f"/tasks/{task.id}")
+
+
+def _changed(task: Task, series: TaskSeries | None) -> Response:
+    return requests.answer(models.task_out(task, series), version=task.version)
+
+
+def _next_cursor(found: Sequence[Task], limit: int, *, by_due: bool) -> str | None:
+    if len(found) < limit:
+        return None
+    last = found[-1]
+    return requests.write_cursor(views.due_sort(last) if by_due else last.created_at, last.id)
+
+
+def _plain(field: str, text: str | None) -> Any:  # noqa: ANN401 - the same value
+    if text and "\x00" in text:
+        raise RuleError(field, "it contains U+0000", "remove the character")
+    return text
