@@ -5,17 +5,19 @@ Read: `data` as an object, as a string, or as `data_base64`; anything else is a 
 """
 
 import base64
-import binascii
 import datetime as dt
 import hashlib
 import re
 import secrets
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
 
 from todo.contracts import events
+
+MAX_ID: Final = 200  # characters of an event id that are believed: it becomes a key in tables and stores
+MAX_REPLAY: Final = 1_000_000
 
 
 class Malformed(ValueError):  # noqa: N818 - it names what the event is
@@ -31,7 +33,7 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     subject: str = ""
     topic: str = ""
     traceparent: str = ""
-    replay: int = 0
+    replay: Annotated[int, msgspec.Meta(ge=0, le=MAX_REPLAY)] = 0
     data: msgspec.Raw = msgspec.Raw(b"")
     data_base64: str | None = None
 
@@ -70,6 +72,8 @@ class Unreadable(msgspec.Struct, frozen=True):
 
 
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # an escaped U+0000, not an escaped backslash before "u0000"
+_TRACE: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _encoder: Final = msgspec.json.Encoder()
 _envelope: Final = msgspec.json.Decoder(Envelope)
 _data_decoders: Final = {
@@ -111,13 +115,13 @@ def decode(original: bytes, topic: str) -> Event | Probe | Unreadable:
     """Read what a sidecar delivered for `topic`. Never raises: what cannot be read says why."""
     try:
         envelope = _envelope.decode(original)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         return Unreadable(fingerprint(original), "", topic, "", 0, original, f"not a CloudEvent: {error}")
     try:
         data = _data_bytes(envelope)
         return _typed(envelope, data, topic, original)
-    except (Malformed, msgspec.DecodeError, UnicodeDecodeError) as error:
-        event_id = envelope.id or fingerprint(original)
+    except (Malformed, *_UNREADABLE) as error:
+        event_id = _identity(envelope, original)
         return Unreadable(event_id, envelope.type, topic, envelope.subject, envelope.replay, original, str(error))
 
 
@@ -133,32 +137,34 @@ def new_trace() -> str:
 
 def child_trace(traceparent: str) -> str:
     """Continue a trace with a span of its own; start one where there is none to continue."""
-    version, _, rest = traceparent.partition("-")
-    trace_id, _, rest = rest.partition("-")
-    if version != "00" or len(trace_id) != 32 or trace_id == "0" * 32:  # noqa: PLR2004 - W3C's length
-        return new_trace()
-    return f"00-{trace_id}-{secrets.token_hex(8)}-01"
+    match = _TRACE.fullmatch(traceparent)
+    return f"00-{match[1]}-{secrets.token_hex(8)}-01" if match else new_trace()
 
 
 def _typed(envelope: Envelope, data: bytes, topic: str, original: bytes) -> Event | Probe:
     decoder = _data_decoders.get((topic, envelope.type))
     if decoder is None:
         if envelope.type == events.PROBE and not _is_ours(data, topic):
-            return Probe(envelope.id, topic, _task_id(data))
+            return Probe(_identity(envelope, original), topic, _task_id(data))
         raise Malformed(f"type {envelope.type!r} does not belong to topic {topic!r}")
     decoded = decoder.decode(data)
     _refuse_nul(data)
-    event_id = envelope.id or fingerprint(original)
-    return Event(
-        event_id, envelope.type, topic, envelope.subject, decoded, envelope.traceparent, envelope.replay, original
-    )
+    event_id = _identity(envelope, original)
+    trace = envelope.traceparent if _TRACE.fullmatch(envelope.traceparent) else ""
+    return Event(event_id, envelope.type, topic, envelope.subject, decoded, trace, envelope.replay, original)
+
+
+def _identity(envelope: Envelope, original: bytes) -> str:
+    """The event's own id; its fingerprint where that is absent or could not be a key."""
+    own = envelope.id
+    return own if 0 < len(own) <= MAX_ID and own.isprintable() else fingerprint(original)
 
 
 def _data_bytes(envelope: Envelope) -> bytes:
     if envelope.data_base64 is not None:
         try:
             return base64.b64decode(envelope.data_base64, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             raise Malformed(f"data_base64 is not base64: {error}") from error
     raw = bytes(envelope.data)
     if not raw or raw == b"null":
@@ -173,7 +179,7 @@ def _is_ours(data: bytes, topic: str) -> bool:
     for struct in set(events.TOPIC_TYPES.get(topic, {}).values()):
         try:
             msgspec.json.decode(data, type=struct)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNREADABLE:
             continue
         return True
     return False
@@ -182,7 +188,7 @@ def _is_ours(data: bytes, topic: str) -> bool:
 def _task_id(data: bytes) -> str:
     try:
         fields = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return ""
     return str(fields.get("task_id", ""))[:64] if isinstance(fields, dict) else ""
 

@@ -6,7 +6,7 @@ producer can run beside an older consumer; a change that a reader must understan
 
 import datetime as dt
 import enum
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from todo.contracts import names
 
 SNAPSHOT_LIMIT: Final = 64 * 1024  # bytes: the API bounds its fields so that a snapshot always fits
+Instant = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 PARKED_LIMIT: Final = 512 * 1024  # bytes of an original kept whole inside `EventParked`; base64 stays under 1 MB
 
 
@@ -21,7 +22,7 @@ class ReminderInstance(msgspec.Struct, frozen=True):
     """One firing of one reminder. With the task id it is the natural key of a mail: moving the time makes another."""
 
     reminder: str  # canonical text of the reminder: "-PT1H" (relative to due) or an RFC 3339 instant
-    fire_at: dt.datetime
+    fire_at: Instant
     past: bool = False  # was already past when it was set (a minute's grace): skipped, never mailed
 
 
@@ -51,10 +52,10 @@ class TaskSnapshot(msgspec.Struct, frozen=True):
     status: str  # open | done | skipped
     deleted: bool
     reminders: tuple[ReminderInstance, ...]  # those still wanted: empty when closed or deleted
-    due_at: dt.datetime | None = None
+    due_at: Instant | None = None
     due_date: str | None = None  # "YYYY-MM-DD"
     zone: str | None = None
-    closed_at: dt.datetime | None = None
+    closed_at: Instant | None = None
     closed_version: int | None = None  # the version at which it was completed or skipped
     occurrence: Occurrence | None = None
 
@@ -64,7 +65,7 @@ class ReminderKey(msgspec.Struct, frozen=True):
 
     task_id: UUID
     reminder: str
-    fire_at: dt.datetime
+    fire_at: Instant
 
     @property
     def text(self) -> str:
@@ -77,7 +78,7 @@ class ReminderDue(msgspec.Struct, frozen=True):
 
     task_id: UUID
     reminder: str
-    fire_at: dt.datetime
+    fire_at: Instant
     attempt: int
 
     @property
@@ -98,10 +99,10 @@ class ReminderOutcome(msgspec.Struct, frozen=True):
 
     task_id: UUID
     reminder: str
-    fire_at: dt.datetime
+    fire_at: Instant
     attempt: int
     outcome: Outcome
-    at: dt.datetime
+    at: Instant
     reason: str = ""  # a sentence for the task's owner
     possibly_sent: bool = False  # the connection was lost after the mail was handed over
     message_id: str | None = None
@@ -120,7 +121,7 @@ class OccurrenceDue(msgspec.Struct, frozen=True):
     generation: int
     predecessor: UUID
     closed_version: int
-    due_at: dt.datetime | None = None
+    due_at: Instant | None = None
     due_date: str | None = None
 
 
@@ -147,7 +148,7 @@ class EventParked(msgspec.Struct, frozen=True):
     sha256: str
     error: str
     attempts: int
-    parked_at: dt.datetime
+    parked_at: Instant
     replay: int = 0  # which replay failed; 0 is the first delivery
 
 

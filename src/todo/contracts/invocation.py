@@ -6,11 +6,13 @@ from uuid import UUID
 
 import msgspec
 
-from todo.contracts.events import ReminderKey, TaskSnapshot
+from todo.contracts.events import ReminderKey, ReminderOutcome, TaskSnapshot
 
 RESOLVE_REMINDERS: Final = "internal/reminders/resolve"
 TASK_VERSIONS: Final = "internal/tasks/versions"
 TASK_SNAPSHOTS: Final = "internal/tasks/snapshots"
+UNFOLLOWED: Final = "internal/tasks/unfollowed"
+DELIVERIES: Final = "internal/deliveries/page"
 
 
 class ResolveReminders(msgspec.Struct, frozen=True):
@@ -20,11 +22,14 @@ class ResolveReminders(msgspec.Struct, frozen=True):
 
 
 class ResolvedReminder(msgspec.Struct, frozen=True):
-    """The answer for one reminder. Exactly one of three: `delivered_at` is set, `suppressed` is set, or mail it."""
+    """The answer for one reminder. `suppressed`, `delivered_at` or `failed` is set, or else it is to be mailed."""
 
     key: ReminderKey
     suppressed: str = ""  # why it is not wanted any more, a sentence for the task's owner
     delivered_at: dt.datetime | None = None  # an SMTP server has already accepted it
+    answered: tuple[int, ...] = ()  # attempts whose outcome is known: an event about one of them is an old one
+    failed: str = ""  # why it was given up
+    ended_attempt: int = 0  # the attempt that was accepted
     recipient: str = ""
     recipient_name: str = ""
     title: str = ""
@@ -66,3 +71,37 @@ class SnapshotsQuery(msgspec.Struct, frozen=True):
 
 class Snapshots(msgspec.Struct, frozen=True):
     tasks: tuple[TaskSnapshot, ...]
+
+
+class UnfollowedQuery(msgspec.Struct, frozen=True):
+    """A page of the closed occurrences of living series without a successor, in the order of ids, after a given one."""
+
+    closed_before: dt.datetime
+    after: UUID | None = None
+    limit: int = 1000
+
+
+class Unfollowed(msgspec.Struct, frozen=True):
+    task_ids: tuple[UUID, ...]  # fewer than asked for: the last page
+
+
+class AttemptKey(msgspec.Struct, frozen=True):
+    """The natural key of one attempt at one reminder."""
+
+    task_id: UUID
+    reminder: str
+    fire_at: dt.datetime
+    attempt: int
+
+
+class DeliveriesQuery(msgspec.Struct, frozen=True):
+    """A page of the whole delivery history, in the order of its keys, after a given one."""
+
+    after: AttemptKey | None = None
+    limit: int = 1000
+
+
+class Deliveries(msgspec.Struct, frozen=True):
+    """Outcomes as they were recorded, without their recipients. A short page is the last."""
+
+    deliveries: tuple[ReminderOutcome, ...]

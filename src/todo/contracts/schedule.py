@@ -11,6 +11,7 @@ from todo.contracts.events import ReminderKey
 REMINDERS: Final = "internal/schedule/reminders"
 SUMMARY: Final = "internal/schedule/summary"
 PAGE: Final = "internal/schedule/page"
+TASKS: Final = "internal/schedule/tasks"
 
 MAX_TASKS: Final = 500
 MAX_PAGE: Final = 1000
@@ -64,3 +65,23 @@ class PageQuery(msgspec.Struct, frozen=True):
 
     after: ReminderKey | None = None
     limit: int = MAX_PAGE
+
+
+class TasksQuery(msgspec.Struct, frozen=True):
+    """A page of all tasks ever seen, in the order of their ids, after a given one. A short page is the last."""
+
+    after: UUID | None = None
+    limit: int = MAX_PAGE
+
+
+class KnownTask(msgspec.Struct, frozen=True):
+    """The newest version of a task that arrived, and when it did."""
+
+    task_id: UUID
+    epoch: int
+    version: int
+    seen_at: dt.datetime
+
+
+class KnownTasks(msgspec.Struct, frozen=True):
+    tasks: tuple[KnownTask, ...]

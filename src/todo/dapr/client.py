@@ -9,13 +9,15 @@ import datetime as dt
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import aiohttp
 import msgspec
 
 from todo.dapr.errors import CallRefusedError, SidecarAwayError
+
+T = TypeVar("T")
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=10, sock_connect=2)
 _RELOADING: Final = frozenset({"ERR_PUBSUB_NOT_FOUND", "ERR_PUBSUB_NOT_CONFIGURED", "ERR_STATE_STORE_NOT_FOUND"})
@@ -42,6 +44,7 @@ class JobSchedule(msgspec.Struct, frozen=True, rename="camel"):
     """A job as Dapr's Scheduler takes it; a tick that fails is dropped, for every job here is only a wake-up."""
 
     schedule: str
+    data: dict[str, Any] = msgspec.field(default_factory=dict)  # daprd never calls the app for a job without data
     failure_policy: dict[str, Any] = msgspec.field(default_factory=lambda: {"drop": {}})
     overwrite: bool = True
 
@@ -108,7 +111,7 @@ class Dapr:
             return {}
         body = msgspec.json.encode({"keys": list(keys), "parallelism": 16})
         answer = await self._call("POST", f"/v1.0/state/{store}/bulk", body=body)
-        items = msgspec.json.decode(answer or b"[]", type=list[_BulkItem])
+        items = _decode(answer or b"[]", list[_BulkItem])
         broken = next((item.error for item in items if item.error), None)
         if broken:
             raise SidecarAwayError(f"state store {store}: {broken}")
@@ -138,7 +141,7 @@ class Dapr:
     async def secret(self, store: str, name: str) -> dict[str, str]:
         """Read one secret: its keys and values."""
         answer = await self._call("GET", f"/v1.0/secrets/{store}/{quote(name, safe='')}")
-        return msgspec.json.decode(answer, type=dict[str, str])
+        return _decode(answer, dict[str, str])
 
     async def invoke(self, app_id: str, method: str, data: bytes) -> bytes:
         """POST JSON to another app's method through the sidecars and return its answer."""
@@ -147,7 +150,7 @@ class Dapr:
     async def metadata(self) -> dict[str, Any]:
         """What the sidecar has loaded: components, subscriptions, app health."""
         answer = await self._call("GET", "/v1.0/metadata")
-        return msgspec.json.decode(answer, type=dict[str, Any])
+        return _decode(answer, dict[str, Any])
 
     async def is_ready(self) -> bool:
         """Whether the sidecar can take calls, whatever it thinks of this app's port."""
@@ -201,6 +204,13 @@ def sidecar_url(environ: Mapping[str, str] = os.environ) -> str:
 def ttl(duration: dt.timedelta) -> dict[str, str]:
     """State metadata that lets an entry expire (Dapr's name for it is `ttlInSeconds`, at least one)."""
     return {"ttlInSeconds": str(max(1, round(duration.total_seconds())))}
+
+
+def _decode(answer: bytes, shape: type[T]) -> T:
+    try:
+        return msgspec.json.decode(answer, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SidecarAwayError(f"what answered is no sidecar: {error}") from error
 
 
 def _failure(answer: bytes) -> _Failure:

@@ -2,6 +2,7 @@
 
 import base64
 import hmac
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -67,6 +68,7 @@ class _Delivery(msgspec.Struct):
 
 _delivery: Final = msgspec.json.Decoder(_Delivery)
 _AWAY: Final = 503
+_DEEPEST: Final = 10_000  # nesting that a sidecar reads: Go's JSON decoder stops there
 
 
 def routes(subscriptions: Sequence[Subscription], jobs: Mapping[str, Job], app_token: str) -> list[Route]:
@@ -124,21 +126,40 @@ def _event_endpoint(subscription: Subscription) -> Endpoint:
 def _unpack(body: bytes, *, raw: bool) -> tuple[list[str] | None, list[bytes]]:
     """The entry ids (None for a single delivery) and the events as bytes. A body that is no delivery is one event."""
     try:
-        delivery = _delivery.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        delivery = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None, [body]
     if delivery.entries is None:
-        single = base64.b64decode(delivery.data_base64) if raw and delivery.data_base64 else body
-        return None, [single]
+        return None, [_from_base64(delivery.data_base64, body) if raw else body]
     events = [_raw_bytes(entry.event) if raw else bytes(entry.event) for entry in delivery.entries]
     return [entry.entry_id for entry in delivery.entries], events
 
 
+def _decode(body: bytes) -> _Delivery:
+    """Read a delivery. One event of deep nesting must not hide the batch it came in."""
+    try:
+        return _delivery.decode(body)
+    except RecursionError:
+        usual = sys.getrecursionlimit()
+        sys.setrecursionlimit(usual + _DEEPEST)
+        try:
+            return _delivery.decode(body)
+        finally:
+            sys.setrecursionlimit(usual)
+
+
 def _raw_bytes(event: msgspec.Raw) -> bytes:
     try:
-        return base64.b64decode(msgspec.json.decode(event, type=str), validate=True)
-    except (msgspec.DecodeError, ValueError):
+        return _from_base64(msgspec.json.decode(event, type=str), bytes(event))
+    except msgspec.DecodeError:
         return bytes(event)
+
+
+def _from_base64(text: str | None, otherwise: bytes) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True) if text is not None else otherwise
+    except ValueError:
+        return otherwise
 
 
 def _success(entry_ids: list[str] | None) -> dict[str, Any]:

@@ -67,6 +67,7 @@ class Consumer(Generic[U]):
         self._park = park
         self._sightings = sightings
         self._clock = clock
+        self._begun: dict[str, int] = {}  # sightings counted by this process, which is still alive
 
     async def deliver(self, topic: str, originals: Sequence[bytes]) -> None:
         """Process a batch of one topic, all of it. Raises `UnavailableError`: nothing happened, deliver it again."""
@@ -122,7 +123,7 @@ class Consumer(Generic[U]):
 
     async def _one_by_one(self, topic: str, events: Sequence[Event]) -> None:
         for event in events:
-            sightings = await self._sightings.begin(event.id)
+            sightings = await self._sight(event.id)
             if sightings >= ATTEMPTS:
                 letter = self._letter(event, f"the process ended {sightings - 1} times while handling it", sightings)
                 async with self._scope() as unit:
@@ -130,6 +131,13 @@ class Consumer(Generic[U]):
             else:
                 await self._isolate(topic, [event], [])
             await self._sightings.finish(event.id)
+            self._begun.pop(event.id, None)
+
+    async def _sight(self, event_id: str) -> int:
+        """Count a sighting once in the life of a process: one that is put off here has not ended it."""
+        if event_id not in self._begun:
+            self._begun[event_id] = await self._sightings.begin(event_id)
+        return self._begun[event_id]
 
     def _letter(self, event: Event | Unreadable, error: str, attempts: int) -> EventParked:
         metrics.parked.labels(event.topic).inc()

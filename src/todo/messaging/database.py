@@ -16,12 +16,14 @@ _SETTINGS: Final = {
 }
 
 
-async def connect(url: str, schema: str, **settings: str) -> Connection:
+async def connect(
+    url: str, schema: str, *, command_timeout: float | None = _COMMAND_TIMEOUT, **settings: str
+) -> Connection:
     """One connection of its own, for LISTEN, session locks and migrations."""
     return await asyncpg.connect(
         url,
         server_settings=_server_settings(schema) | settings,
-        command_timeout=_COMMAND_TIMEOUT,
+        command_timeout=command_timeout,
         timeout=_COMMAND_TIMEOUT,
     )
 

@@ -20,9 +20,12 @@ _ENVIRONMENT: Final = (
     asyncpg.PostgresSystemError,  # 58xxx: I/O errors
     asyncpg.TransactionRollbackError,  # 40xxx: deadlock, serialisation
     asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,  # this process was frozen inside a transaction
     asyncpg.ReadOnlySQLTransactionError,  # a failover is under way
     asyncpg.UndefinedTableError,  # not migrated yet
+    asyncpg.UndefinedColumnError,
     asyncpg.InvalidSchemaNameError,
+    asyncpg.InsufficientPrivilegeError,
 )
 
 

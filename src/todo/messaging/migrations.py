@@ -37,7 +37,7 @@ def execute(op: ModuleType, statements: Sequence[str]) -> None:
 
 async def _run(url: str, schema: str) -> None:
     async def creator() -> Any:  # noqa: ANN401 - SQLAlchemy's type for a driver connection
-        return await connect(url, schema, lock_timeout="120s")
+        return await connect(url, schema, command_timeout=None, lock_timeout="120s")  # a revision may take its time
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=creator, poolclass=NullPool)
     try:

@@ -45,8 +45,11 @@ WITH emitted AS MATERIALIZED (
 SELECT id FROM emitted ORDER BY place
 """
 
-# $1 limit; oldest first, so that what one transaction wrote goes out in its order
-READ: Final = "SELECT id, topic, key, envelope, created_at FROM outbox ORDER BY id LIMIT $1"
+# $1 limit, $2 topics and $3 ids to leave out; oldest first, so that what one transaction wrote goes out in its order
+READ: Final = """
+SELECT id, topic, key, envelope, created_at FROM outbox
+WHERE topic <> ALL($2::text[]) AND id <> ALL($3::bigint[]) ORDER BY id LIMIT $1
+"""
 
 # $1 ids
 DELETE: Final = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"

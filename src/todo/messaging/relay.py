@@ -7,7 +7,7 @@ again, and every consumer is idempotent. `idle_session_timeout` takes the lock f
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -26,8 +26,9 @@ ParkRow = Callable[[Row, str], Awaitable[None]]
 Connect = Callable[[], Awaitable[Connection]]
 
 BATCH: Final = 200
+CALL_BYTES: Final = 2 * 1024 * 1024  # of one bulk call; a sidecar takes bodies of 4 MiB
 SWEEP: Final = 1.0  # seconds: a wake-up can be lost, a sweep cannot
-FROZEN_AFTER: Final = "15s"  # longer than a publish call may take
+FROZEN_AFTER: Final = "15s"  # longer than one publish call may take
 TOO_LARGE: Final = 413
 _LOCK: Final = "SELECT pg_try_advisory_lock(hashtext('relay'), hashtext(current_schema()))"
 _BACK_OFF: Final = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds, while the sidecar or its broker is away
@@ -63,14 +64,22 @@ class Relay:
             await asyncio.sleep(SWEEP)
 
     async def drain(self, connection: Connection) -> int:
-        """Publish until the outbox is empty or the broker refuses; returns how many rows went out."""
+        """Publish until nothing is left but what the broker refuses now; returns how many rows went out.
+
+        What is refused stands in nobody's way: its topic, or it alone, is left out until the next drain.
+        """
         sent = 0
-        while rows := await connection.fetch(outbox.READ, BATCH):
-            done = await self._publish(rows)
-            await connection.execute(outbox.DELETE, done)
-            sent += len(done)
-            if len(done) < len(rows):
-                break
+        topics: set[str] = set()
+        ids: set[int] = set()
+        while rows := await connection.fetch(outbox.READ, BATCH, list(topics), list(ids)):
+            for call in _calls(rows):
+                left = await self._publish(connection, call)
+                sent += len(call) - len(left)
+                if len(left) == len(call):
+                    topics.add(call[0]["topic"])
+                else:
+                    ids |= left
+        self._failures = self._failures + 1 if (topics or ids) and not sent else 0
         return sent
 
     async def _session(self) -> None:
@@ -113,24 +122,18 @@ class Relay:
             oldest = state["oldest"]
             metrics.outbox_age.set((self._clock() - oldest).total_seconds() if oldest else 0)
 
-    async def _publish(self, rows: Sequence[Row]) -> list[int]:
-        """Publish rows topic by topic; returns the ids that are done with."""
-        done: list[int] = []
-        failed = False
-        for topic in dict.fromkeys(row["topic"] for row in rows):
-            of_topic = [row for row in rows if row["topic"] == topic]
-            refused = await self._publish_topic(topic, of_topic)
-            if refused is None:
-                failed = True
-                continue
-            done += [row["id"] for row in of_topic if str(row["id"]) not in refused]
-            settled = await self._one_by_one(topic, [row for row in of_topic if str(row["id"]) in refused])
-            done += settled
-            failed = failed or len(settled) < len(refused)
-        self._failures = self._failures + 1 if failed else 0
-        return done
+    async def _publish(self, connection: Connection, rows: Sequence[Row]) -> set[int]:
+        """Publish rows of one topic; returns the ids that wait. Each is deleted as soon as it is done with."""
+        refused = await self._bulk(rows[0]["topic"], rows)
+        if refused is None:
+            return {row["id"] for row in rows}
+        waiting = [row for row in rows if str(row["id"]) in refused]
+        await connection.execute(outbox.DELETE, [row["id"] for row in rows if str(row["id"]) not in refused])
+        while waiting and await self._settle(waiting[0]):
+            await connection.execute(outbox.DELETE, [waiting.pop(0)["id"]])
+        return {row["id"] for row in waiting}
 
-    async def _publish_topic(self, topic: str, rows: Sequence[Row]) -> dict[str, str] | None:
+    async def _bulk(self, topic: str, rows: Sequence[Row]) -> dict[str, str] | None:
         """One bulk call: the refused entries with their reasons, or None when nothing is known to be stored."""
         started = time.perf_counter()
         try:
@@ -149,18 +152,33 @@ class Relay:
         log.info("event_publish_duration", topic=topic, events=len(rows), milliseconds=round(duration * 1000, 2))
         return refused
 
-    async def _one_by_one(self, topic: str, rows: Sequence[Row]) -> list[int]:
-        """Publish what a bulk call refused, singly. One that is refused for its size is parked; others wait."""
-        done: list[int] = []
-        for row in rows:
-            try:
-                await self._dapr.publish(self._pubsub, topic, _message(row))
-            except DaprError as error:
-                if not _is_too_large(error):
-                    continue
-                await self._park(row, str(error))
-            done.append(row["id"])
-        return done
+    async def _settle(self, row: Row) -> bool:
+        """Publish alone what a bulk call refused. One refused for its size is parked; False: it waits."""
+        topic = row["topic"]
+        try:
+            await self._dapr.publish(self._pubsub, topic, _message(row))
+        except DaprError as error:
+            if not _is_too_large(error):
+                log.warning("publish of one event failed", topic=topic, outbox_id=row["id"], reason=str(error))
+                return False
+            await self._park(row, str(error))
+        else:
+            metrics.published.labels(topic).inc()
+        return True
+
+
+def _calls(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """The rows topic by topic, in their order, in calls of bounded size."""
+    for topic in dict.fromkeys(row["topic"] for row in rows):
+        call: list[Row] = []
+        size = 0
+        for row in (row for row in rows if row["topic"] == topic):
+            if call and size + len(row["envelope"]) > CALL_BYTES:
+                yield call
+                call, size = [], 0
+            call.append(row)
+            size += len(row["envelope"])
+        yield call
 
 
 def _message(row: Row) -> Message:

@@ -1,10 +1,16 @@
 """Sightings in the service's own database, and the mark that tells an unclean end from a clean one."""
 
+import asyncio
 import datetime as dt
 from typing import Final
 
+import structlog
+
 from todo.contracts.clock import Clock
+from todo.messaging.failures import is_environment
 from todo.messaging.postgres import Pool
+
+log = structlog.get_logger()
 
 CAUTION: Final = dt.timedelta(seconds=60)
 
@@ -27,26 +33,42 @@ _FORGET_OLD = "DELETE FROM sightings WHERE last_at < $1"
 
 
 class DatabaseSightings:
-    """`instance` names this replica across its restarts (host and port): a row left behind means a kill."""
+    """`instance` names this replica across its restarts (host and port): a row left behind means a kill.
+
+    Starts by itself on the first delivery, so that a service can start while its database is away.
+    """
 
     def __init__(self, pool: Pool, instance: str, clock: Clock) -> None:
         self._pool = pool
         self._instance = instance
         self._clock = clock
         self._cautious_until: dt.datetime | None = None
+        self._starting = asyncio.Lock()
+        self._started = False
 
     async def start(self) -> None:
         """Mark this instance as running; be cautious for a while if the mark was still there."""
         now = self._clock()
         if await self._pool.fetchval(_START, self._instance, now):
             self._cautious_until = now + CAUTION
+        self._started = True
         await self._pool.execute(_FORGET_OLD, now - dt.timedelta(days=7))
 
     async def stop(self) -> None:
-        """Take the mark away: this end is a clean one."""
-        await self._pool.execute(_STOP, self._instance)
+        """Take the mark away: this end is a clean one. With the database away it stays: a minute of caution later."""
+        if not self._started:
+            return
+        try:
+            await self._pool.execute(_STOP, self._instance)
+        except Exception as error:
+            if not is_environment(error):
+                raise
+            log.warning("the mark of a running instance stays", reason=str(error))
 
     async def is_cautious(self) -> bool:
+        async with self._starting:
+            if not self._started:
+                await self.start()
         return self._cautious_until is not None and self._clock() < self._cautious_until
 
     async def begin(self, event_id: str) -> int:

@@ -1,0 +1,3 @@
+from todo.messaging.migrations import run_environment
+
+run_environment()

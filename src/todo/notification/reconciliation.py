@@ -1,0 +1,104 @@
+"""Makes the bus expendable: compares what backend has with what arrived here, and fetches what did not."""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Final, TypeVar
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from todo.contracts import invocation
+from todo.contracts.events import TaskSnapshot
+from todo.contracts.invocation import Snapshots, SnapshotsQuery, TaskVersions, TaskVersionsQuery
+from todo.dapr.errors import DaprError
+from todo.dapr.subscriber import UnavailableError
+from todo.messaging.failures import is_environment
+from todo.messaging.unit import Database
+from todo.notification import metrics, store
+from todo.notification.handlers import apply_snapshots
+
+log = structlog.get_logger()
+
+PAGE: Final = 1000
+CHUNK: Final = 50  # snapshots of 64 KB each stay below the 4 MiB that a sidecar lets through
+
+Invoke = Callable[[str, bytes], Awaitable[bytes]]  # method of backend and JSON in, JSON out; raises `DaprError`
+Answer = TypeVar("Answer", bound=msgspec.Struct)
+
+
+async def reconcile_tasks(database: Database, invoke: Invoke) -> int:
+    """Compare every task, page by page; returns how many were healed. Raises `UnavailableError` with backend away.
+
+    What backend does not mention stays: absence never deletes.
+    """
+    healed = 0
+    after: UUID | None = None
+    while True:
+        page = await _ask(invoke, invocation.TASK_VERSIONS, TaskVersionsQuery(after, PAGE), TaskVersions)
+        for chunk in _chunks(await _missed(database, page)):
+            answer = await _ask(invoke, invocation.TASK_SNAPSHOTS, SnapshotsQuery(chunk), Snapshots)
+            healed += await _apply(database, answer.tasks)
+        if len(page.tasks) < PAGE:
+            break
+        after = _next(page, after)
+    metrics.healed.inc(healed)
+    if healed:
+        log.warning("tasks reconciled", action="reconcile-tasks", tasks=healed)
+    return healed
+
+
+async def _missed(database: Database, page: TaskVersions) -> list[UUID]:
+    """Tasks of which backend has something newer. Older means that backend lost data, which nothing here can mend."""
+    async with database.transaction() as tx:
+        known = await store.versions(tx, [task.task_id for task in page.tasks])
+    missed = []
+    for task in page.tasks:
+        theirs = page.epoch, task.version
+        ours = known.get(task.task_id)
+        if ours is None or ours < theirs:
+            missed.append(task.task_id)
+        elif ours > theirs:
+            metrics.regressions.inc()
+            log.error("backend has an older task than was seen here", task_id=task.task_id, ours=ours, theirs=theirs)
+    return missed
+
+
+async def _apply(database: Database, snapshots: Sequence[TaskSnapshot]) -> int:
+    """Apply a chunk in one transaction; if one snapshot breaks it, all but that one."""
+    try:
+        async with database.transaction() as tx:
+            return await apply_snapshots(tx, ((snapshot, "") for snapshot in snapshots))
+    except Exception as error:
+        if is_environment(error):
+            raise
+        log.warning("a chunk of snapshots failed, taking them one by one", exc_info=error)
+    return sum([await _apply_alone(database, snapshot) for snapshot in snapshots])
+
+
+async def _apply_alone(database: Database, snapshot: TaskSnapshot) -> int:
+    try:
+        async with database.transaction() as tx:
+            return await apply_snapshots(tx, [(snapshot, "")])
+    except Exception as error:
+        if is_environment(error):
+            raise
+        log.exception("snapshot cannot be applied", task_id=snapshot.task_id)
+        return 0
+
+
+async def _ask(invoke: Invoke, method: str, query: msgspec.Struct, answer: type[Answer]) -> Answer:
+    try:
+        return msgspec.json.decode(await invoke(method, msgspec.json.encode(query)), type=answer)
+    except (DaprError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnavailableError(f"backend, {method}: {type(error).__name__}: {error}") from error
+
+
+def _chunks(task_ids: Sequence[UUID]) -> Iterator[tuple[UUID, ...]]:
+    return (tuple(task_ids[start : start + CHUNK]) for start in range(0, len(task_ids), CHUNK))
+
+
+def _next(page: TaskVersions, after: UUID | None) -> UUID:
+    last = page.tasks[-1].task_id
+    if after is not None and last <= after:
+        raise UnavailableError(f"backend, {invocation.TASK_VERSIONS}: its pages do not advance past {after}")
+    return last

@@ -1,0 +1,180 @@
+"""What the bus lost is fetched from backend, by invocation through a sidecar."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+from prometheus_client import REGISTRY
+
+from tests.integration.notification.scenario import HOUR, NOON, Scenario, firing, newer, task
+from tests.integration.notification.sidecar import Sidecar, client_of, running_sidecar
+from todo.contracts import invocation, names
+from todo.contracts.events import TaskSnapshot
+from todo.contracts.invocation import Snapshots, SnapshotsQuery, TaskVersion, TaskVersions, TaskVersionsQuery
+from todo.dapr.subscriber import UnavailableError
+from todo.notification import reconciliation
+from todo.notification.schedule import State
+
+
+class Backend:
+    """Answers as backend does, from memory."""
+
+    def __init__(self, sidecar: Sidecar) -> None:
+        self.epoch = 1
+        self.tasks: dict[str, TaskSnapshot] = {}
+        self.asked: list[int] = []
+        sidecar.methods[invocation.TASK_VERSIONS] = self._versions
+        sidecar.methods[invocation.TASK_SNAPSHOTS] = self._snapshots
+
+    def has(self, *snapshots: TaskSnapshot) -> None:
+        self.tasks |= {str(snapshot.task_id): snapshot for snapshot in snapshots}
+
+    def _versions(self, body: bytes) -> bytes:
+        query = msgspec.json.decode(body, type=TaskVersionsQuery)
+        after = str(query.after or "")
+        found = sorted((one for key, one in self.tasks.items() if key > after), key=lambda one: one.task_id)
+        page = tuple(TaskVersion(one.task_id, one.version) for one in found[: query.limit])
+        return msgspec.json.encode(TaskVersions(self.epoch, page))
+
+    def _snapshots(self, body: bytes) -> bytes:
+        query = msgspec.json.decode(body, type=SnapshotsQuery)
+        self.asked.append(len(query.task_ids))
+        return msgspec.json.encode(
+            Snapshots(tuple(self.tasks[str(one)] for one in query.task_ids if str(one) in self.tasks))
+        )
+
+
+@pytest.fixture
+async def sidecar() -> AsyncIterator[Sidecar]:
+    async with running_sidecar() as sidecar:
+        yield sidecar
+
+
+@pytest.fixture
+def backend(sidecar: Sidecar) -> Backend:
+    return Backend(sidecar)
+
+
+async def reconcile(scenario: Scenario, sidecar: Sidecar) -> int:
+    async with client_of(sidecar) as dapr:
+        return await reconciliation.reconcile_tasks(scenario.database, partial(dapr.invoke, names.BACKEND.app_id))
+
+
+async def test_what_is_missing_or_older_here_is_fetched_and_nothing_else(
+    scenario: Scenario, sidecar: Sidecar, backend: Backend
+) -> None:
+    known, older, missing = (task(firing(NOON + HOUR)) for _ in range(3))
+    await scenario.arrive(known, older)
+    backend.has(known, newer(older, firing(NOON + 2 * HOUR)), missing)
+
+    assert await reconcile(scenario, sidecar) == 2
+
+    assert backend.asked == [2]
+    waiting = {(row.task_id, row.fire_at) for row in await scenario.rows() if row.state is State.WAITING}
+    assert waiting == {
+        (known.task_id, NOON + HOUR),
+        (older.task_id, NOON + 2 * HOUR),
+        (missing.task_id, NOON + HOUR),
+    }
+    assert await reconcile(scenario, sidecar) == 0
+
+
+async def test_pages_and_chunks_cover_everything(
+    scenario: Scenario, sidecar: Sidecar, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciliation, "PAGE", 7)
+    monkeypatch.setattr(reconciliation, "CHUNK", 3)
+    backend.has(*(task(firing(NOON + HOUR)) for _ in range(21)))
+
+    assert await reconcile(scenario, sidecar) == 21
+
+    assert max(backend.asked) == 3
+    assert len(await scenario.rows()) == 21
+
+
+async def test_a_tombstone_that_did_not_arrive_withdraws(
+    scenario: Scenario, sidecar: Sidecar, backend: Backend
+) -> None:
+    snapshot = task(firing(NOON + HOUR))
+    await scenario.arrive(snapshot)
+    backend.has(newer(snapshot, deleted=True))
+
+    await reconcile(scenario, sidecar)
+
+    assert (await scenario.row(snapshot)).state is State.WITHDRAWN
+
+
+async def test_absence_never_deletes(scenario: Scenario, sidecar: Sidecar, backend: Backend) -> None:
+    snapshot = task(firing(NOON + HOUR))
+    await scenario.arrive(snapshot)
+
+    assert await reconcile(scenario, sidecar) == 0
+
+    assert backend.asked == []
+    assert (await scenario.row(snapshot)).state is State.WAITING
+
+
+async def test_an_older_version_in_the_same_epoch_is_counted_and_not_applied(
+    scenario: Scenario, sidecar: Sidecar, backend: Backend
+) -> None:
+    snapshot = task(firing(NOON + HOUR))
+    await scenario.arrive(newer(snapshot, firing(NOON + 2 * HOUR)))
+    backend.has(snapshot)
+    before = REGISTRY.get_sample_value("todo_task_version_regressions_total") or 0
+
+    assert await reconcile(scenario, sidecar) == 0
+
+    assert (await scenario.row(snapshot)).fire_at == NOON + 2 * HOUR
+    assert REGISTRY.get_sample_value("todo_task_version_regressions_total") == before + 1
+
+
+async def test_a_restored_backend_is_followed_by_its_epoch(
+    scenario: Scenario, sidecar: Sidecar, backend: Backend
+) -> None:
+    snapshot = task(firing(NOON + HOUR))
+    await scenario.arrive(newer(snapshot))
+    backend.epoch = 2
+    backend.has(replace(snapshot, epoch=2))
+
+    assert await reconcile(scenario, sidecar) == 1
+
+    assert (await scenario.row(snapshot)).state is State.WAITING
+
+
+async def test_a_snapshot_that_cannot_be_applied_does_not_hold_up_the_rest(
+    scenario: Scenario, sidecar: Sidecar, backend: Backend
+) -> None:
+    poison = task(firing(NOON + HOUR), user_id=2**70)
+    healthy = task(firing(NOON + HOUR))
+    backend.has(poison, healthy)
+
+    assert await reconcile(scenario, sidecar) == 1
+
+    assert [row.task_id for row in await scenario.rows()] == [healthy.task_id]
+
+
+async def test_with_backend_away_the_job_is_put_off(scenario: Scenario, sidecar: Sidecar) -> None:
+    with pytest.raises(UnavailableError, match="backend"):
+        await reconcile(scenario, sidecar)
+
+
+async def test_an_answer_that_is_no_answer_puts_the_job_off(scenario: Scenario, sidecar: Sidecar) -> None:
+    sidecar.methods[invocation.TASK_VERSIONS] = lambda _: b"<html>"
+
+    with pytest.raises(UnavailableError, match="backend"):
+        await reconcile(scenario, sidecar)
+
+
+async def test_pages_that_do_not_advance_end_the_job(
+    scenario: Scenario, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciliation, "PAGE", 1)
+    snapshot = task()
+    await scenario.arrive(snapshot)
+    page = msgspec.json.encode(TaskVersions(1, (TaskVersion(snapshot.task_id, 1),)))
+    sidecar.methods[invocation.TASK_VERSIONS] = lambda _: page
+
+    with pytest.raises(UnavailableError, match="advance"):
+        await reconcile(scenario, sidecar)
