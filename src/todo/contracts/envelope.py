@@ -104,6 +104,7 @@ def encode(  # noqa: PLR0913 - a CloudEvent has this many attributes
         "time": time,
         "datacontenttype": "application/json",
         "traceparent": traceparent,
+        "traceid": traceparent,  # Dapr's older name; a sidecar that finds none writes its own trace over ours
         "data": msgspec.Raw(data),
     }
     if replay:

@@ -74,12 +74,14 @@ async def compose(settings: Settings, *, url: str, clock: Clock = utc_now) -> As
 
 
 def _jobs(database: Database, dapr: Dapr, last_poll: LastPoll) -> list[Job]:
+    ask_backend = partial(dapr.invoke, names.BACKEND.app_id)
+
     async def tasks() -> None:
-        await reconcile_tasks(database, partial(dapr.invoke, names.BACKEND.app_id))
+        await reconcile_tasks(database, ask_backend)
 
     return [
         Job(names.CHECK_DUE_TASKS, 1, partial(polling.check_due_tasks, database, last_poll.record)),
-        Job(names.RECONCILE_REMINDERS, 60, partial(polling.reconcile_reminders, database)),
+        Job(names.RECONCILE_REMINDERS, 60, partial(polling.reconcile_reminders, database, ask_backend)),
         Job(names.RECONCILE_TASKS, 300, tasks),
     ]
 

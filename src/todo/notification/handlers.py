@@ -1,6 +1,7 @@
 """What happens on a snapshot, on an outcome, and when it is time: one function each."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import datetime as dt
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from todo.notification.store import Key
 
 APP_ID: Final = names.NOTIFICATION.app_id
 CLAIM: Final = 500
+HEARD_AFTER: Final = dt.timedelta(minutes=2)  # what an outcome may take to backend
 
 Snapshots = Iterable[tuple[TaskSnapshot, str]]  # each with the traceparent of what brought it
 
@@ -79,6 +81,26 @@ async def chase_unanswered(database: Database) -> int:
     return len(claimed)
 
 
+async def tell_again(database: Database, heard_of: Callable[[Sequence[Reminder]], Awaitable[list[bool]]]) -> int:
+    """Ask which ends backend has heard of, and tell the others again: outcomes may be lost with a broker's data.
+
+    Backend is asked with no transaction open; what changed meanwhile is left for the next time. Returns how many of a
+    page were heard of.
+    """
+    ended = await store.untold(database.pool, database.clock() - HEARD_AFTER, CLAIM)
+    if not ended:
+        return 0
+    heard = dict(zip((row.key for row in ended), await heard_of(ended), strict=True))
+    async with database.transaction() as tx:
+        locked = await store.lock(tx, heard)
+        unchanged = [row for row in ended if locked.get(row.key) == row]
+        await store.save(tx, [replace(row, told=True) for row in unchanged if heard[row.key]])
+        again = [row for row in unchanged if not heard[row.key]]
+        tx.emit(*(_announcement(row, tx, row.traceparent) for row in again))
+    metrics.told_again.inc(len(again))
+    return sum(heard.values())
+
+
 async def _dispatch(tx: Transaction, rows: Sequence[Reminder]) -> None:
     if not rows:
         return
@@ -135,9 +157,18 @@ def _due(row: Reminder, tx: Transaction) -> Outgoing:
 
 
 def _announcement(row: Reminder, tx: Transaction, cause: str) -> Outgoing:
-    """The outcome this service decided by itself: skipped, or given up."""
+    """How a reminder ended, as this service tells it: skipped or given up by itself, or what backend did not hear."""
     outcome = Outcome(row.state)
-    data = ReminderOutcome(row.task_id, row.reminder, row.fire_at, row.attempt, outcome, tx.now, row.reason)
+    data = ReminderOutcome(
+        row.task_id,
+        row.reminder,
+        row.fire_at,
+        row.attempt,
+        outcome,
+        row.updated_at,
+        row.reason,
+        message_id=row.message_id,
+    )
     kind = events.outcome_type(outcome)
     return outgoing(APP_ID, names.REMINDER_DELIVERIES, kind, str(row.task_id), data, now=tx.now, cause=cause)
 

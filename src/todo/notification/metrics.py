@@ -11,3 +11,5 @@ lateness = Histogram(
 settled = Counter("todo_reminders_settled", "Reminder instances that reached an end", ["state"])
 healed = Counter("todo_tasks_reconciled", "Tasks whose snapshot had not arrived and was fetched")
 regressions = Counter("todo_task_version_regressions", "Tasks of which backend has an older version than was seen here")
+
+told_again = Counter("todo_reminder_ends_told_again", "Ends of reminders that backend had not heard of")

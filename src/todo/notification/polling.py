@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +14,7 @@ from todo.dapr.client import Dapr
 from todo.dapr.errors import DaprError
 from todo.messaging.unit import Database
 from todo.notification import handlers
+from todo.notification.reconciliation import Invoke, heard_of
 
 log = structlog.get_logger()
 
@@ -66,9 +68,11 @@ async def check_due_tasks(database: Database, record: Callable[[dt.datetime], No
         record(database.clock())
 
 
-async def reconcile_reminders(database: Database) -> None:
-    """Chase everything that waited too long for an answer."""
+async def reconcile_reminders(database: Database, invoke: Invoke) -> None:
+    """Chase what waited too long for an answer, and see to it that backend has heard of every end."""
     while await handlers.chase_unanswered(database) == handlers.CLAIM:
+        pass
+    while await handlers.tell_again(database, partial(heard_of, invoke)) == handlers.CLAIM:
         pass
 
 

@@ -8,14 +8,22 @@ import msgspec
 import structlog
 
 from todo.contracts import invocation
-from todo.contracts.events import TaskSnapshot
-from todo.contracts.invocation import Snapshots, SnapshotsQuery, TaskVersions, TaskVersionsQuery
+from todo.contracts.events import ReminderKey, TaskSnapshot
+from todo.contracts.invocation import (
+    ResolvedReminders,
+    ResolveReminders,
+    Snapshots,
+    SnapshotsQuery,
+    TaskVersions,
+    TaskVersionsQuery,
+)
 from todo.dapr.errors import DaprError
 from todo.dapr.subscriber import UnavailableError
 from todo.messaging.failures import is_environment
 from todo.messaging.unit import Database
 from todo.notification import metrics, store
 from todo.notification.handlers import apply_snapshots
+from todo.notification.schedule import Reminder
 
 log = structlog.get_logger()
 
@@ -45,6 +53,17 @@ async def reconcile_tasks(database: Database, invoke: Invoke) -> int:
     if healed:
         log.warning("tasks reconciled", action="reconcile-tasks", tasks=healed)
     return healed
+
+
+async def heard_of(invoke: Invoke, ended: Sequence[Reminder]) -> list[bool]:
+    """Of each ended reminder, whether backend has an outcome of its last attempt. Raises `UnavailableError`."""
+    keys = tuple(ReminderKey(*row.key) for row in ended)
+    answer = await _ask(invoke, invocation.RESOLVE_REMINDERS, ResolveReminders(keys), ResolvedReminders)
+    known = {one.key: one for one in answer.reminders}
+    return [
+        key in known and (row.attempt in known[key].answered or known[key].delivered_at is not None)
+        for key, row in zip(keys, ended, strict=True)
+    ]
 
 
 async def _missed(database: Database, page: TaskVersions) -> list[UUID]:

@@ -54,6 +54,8 @@ class Reminder(msgspec.Struct, frozen=True, kw_only=True):
     dispatched_at: dt.datetime | None = None
     outbox_id: int | None = None  # the outbox row of the last dispatch
     reason: str = ""  # a sentence for the task's owner
+    message_id: str | None = None  # of the mail that was delivered
+    told: bool = False  # backend is known to have heard of this end
     traceparent: str = ""
     updated_at: dt.datetime
 
@@ -119,7 +121,7 @@ def unanswered(row: Reminder, now: dt.datetime, *, in_outbox: bool) -> Reminder:
 def settled(row: Reminder, outcome: ReminderOutcome, now: dt.datetime) -> Reminder:
     """The row after an outcome. `delivered` counts whatever the attempt and the state; the rest must be current."""
     if outcome.outcome is Outcome.DELIVERED:
-        return row if row.state is State.DELIVERED else _closed(row, State.DELIVERED, outcome.reason, now)
+        return row if row.state is State.DELIVERED else _delivered(row, outcome, now)
     if row.state is not State.DISPATCHED or outcome.attempt != row.attempt:
         return row
     if outcome.outcome is Outcome.SUPPRESSED:
@@ -129,6 +131,10 @@ def settled(row: Reminder, outcome: ReminderOutcome, now: dt.datetime) -> Remind
     if outcome.outcome is Outcome.DEFERRED:
         return _deferred(row, outcome, now)
     return row
+
+
+def _delivered(row: Reminder, outcome: ReminderOutcome, now: dt.datetime) -> Reminder:
+    return replace(_closed(row, State.DELIVERED, outcome.reason, now), message_id=outcome.message_id)
 
 
 def _suppressed(row: Reminder, reason: str, now: dt.datetime) -> Reminder:
@@ -185,7 +191,7 @@ def _withdrawn(row: Reminder, reason: str, now: dt.datetime) -> Reminder:
 
 
 def _closed(row: Reminder, state: State, reason: str, now: dt.datetime) -> Reminder:
-    return replace(row, state=state, renewed=False, next_at=None, reason=reason, updated_at=now)
+    return replace(row, state=state, renewed=False, next_at=None, reason=reason, told=False, updated_at=now)
 
 
 def _gives_up(row: Reminder, now: dt.datetime) -> bool:

@@ -28,6 +28,7 @@ _TYPES: Final = {
     "first_dispatched_at": "timestamptz",
     "dispatched_at": "timestamptz",
     "outbox_id": "bigint",
+    "told": "bool",
     "updated_at": "timestamptz",
 }
 _ARRAYS: Final = ", ".join(
@@ -74,6 +75,14 @@ WHERE state = 'waiting' AND next_at <= $1 ORDER BY next_at LIMIT $2 FOR UPDATE S
 _UNANSWERED: Final = f"""
 SELECT {_COLUMNS}, EXISTS (SELECT FROM outbox WHERE outbox.id = reminders.outbox_id) AS in_outbox FROM reminders
 WHERE state = 'dispatched' AND next_at <= $1 ORDER BY next_at LIMIT $2 FOR UPDATE OF reminders SKIP LOCKED
+"""
+
+# $1 settled before, $2 limit; none while the outbox holds events: what it tells has not been heard yet
+_UNTOLD: Final = f"""
+SELECT {_COLUMNS} FROM reminders
+WHERE NOT told AND state IN ('delivered', 'suppressed', 'failed', 'skipped') AND updated_at < $1
+  AND NOT EXISTS (SELECT FROM outbox)
+ORDER BY updated_at LIMIT $2
 """
 
 _SAVE: Final = f"""
@@ -143,6 +152,11 @@ async def claim_due(tx: Transaction, limit: int) -> list[Reminder]:
 async def claim_unanswered(tx: Transaction, limit: int) -> list[tuple[Reminder, bool]]:
     """Dispatched reminders that waited long enough, locked, each with whether the outbox still holds its event."""
     return [(_reminder(row), row["in_outbox"]) for row in await tx.connection.fetch(_UNANSWERED, tx.now, limit)]
+
+
+async def untold(db: Executor, settled_before: dt.datetime, limit: int) -> list[Reminder]:
+    """Ended reminders of which backend is not known to have heard."""
+    return [_reminder(row) for row in await db.fetch(_UNTOLD, settled_before, limit)]
 
 
 async def save(tx: Transaction, reminders: Sequence[Reminder]) -> None:

@@ -6,11 +6,13 @@ from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 from msgspec.structs import replace
 
 from todo.contracts import envelope, events, names
 from todo.contracts.envelope import Event
 from todo.contracts.events import EventData, Outcome, ReminderInstance, ReminderOutcome, TaskSnapshot
+from todo.contracts.invocation import ResolvedReminder, ResolvedReminders, ResolveReminders
 from todo.messaging import parking
 from todo.messaging.consumer import Consumer
 from todo.messaging.migrations import migrate
@@ -103,8 +105,17 @@ class Scenario:
         return await self.publish()
 
     async def chase(self) -> list[Event]:
-        await polling.reconcile_reminders(self.database)
+        await self.reconcile()
         return await self.publish()
+
+    async def reconcile(self) -> None:
+        """The job, with a backend that has heard of everything."""
+        await polling.reconcile_reminders(self.database, self.backend_knows)
+
+    async def backend_knows(self, _: str, body: bytes) -> bytes:
+        asked = msgspec.json.decode(body, type=ResolveReminders)
+        known = tuple(ResolvedReminder(key, answered=tuple(range(100))) for key in asked.reminders)
+        return msgspec.json.encode(ResolvedReminders(known))
 
     async def publish(self) -> list[Event]:
         """Empty the outbox as the relay would; returns its events in order."""

@@ -184,7 +184,7 @@ async def test_while_the_outbox_holds_the_event_it_is_not_dispatched_again_nor_g
     await handlers.dispatch_due(scenario.database)
     for _ in range(30):
         scenario.pass_time(HOUR)
-        await polling.reconcile_reminders(scenario.database)
+        await scenario.reconcile()
 
     (event,) = await scenario.publish()
     assert event.data.attempt == 1
@@ -214,7 +214,7 @@ async def test_concurrent_chasers_dispatch_each_once(scenario: Scenario) -> None
     await scenario.tick()
     scenario.pass_time(HOUR)
 
-    await asyncio.gather(*(polling.reconcile_reminders(scenario.database) for _ in range(3)))
+    await asyncio.gather(*(scenario.reconcile() for _ in range(3)))
 
     assert {row.attempt for row in await scenario.rows()} == {2}
     assert len(await scenario.publish()) == 1200

@@ -8,26 +8,29 @@ from todo.contracts.envelope import Event
 from todo.contracts.events import ReminderKey
 from todo.messaging.postgres import Connection, Executor, Row
 
-# An attempt's first word stands, except that `delivered` beats every other.
-_RECORD: Final = """
+# Of several words about one attempt the weightiest stands, of those the first to be said: the order, a total one, is
+# what makes the end the same whichever arrives first. `delivered` beats every other, and any end a mere delay.
+_WEIGHT: Final = (
+    "array_position('{{delivered,failed,suppressed,skipped,deferred}}'::text[], {0}.outcome), {0}.at, {0}.reason"
+)
+_RECORD: Final = f"""
 INSERT INTO deliveries AS d
     (task_id, reminder, fire_at, attempt, outcome, reason, at, possibly_sent, message_id, recipient, trace)
 SELECT DISTINCT ON (task_id, reminder, fire_at, attempt) *
 FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::int[], $5::text[], $6::text[], $7::timestamptz[],
             $8::boolean[], $9::text[], $10::text[], $11::text[])
      AS told (task_id, reminder, fire_at, attempt, outcome, reason, at, possibly_sent, message_id, recipient, trace)
-ORDER BY task_id, reminder, fire_at, attempt, outcome = 'delivered' DESC
+ORDER BY task_id, reminder, fire_at, attempt, {_WEIGHT.format("told")}
 ON CONFLICT (task_id, reminder, fire_at, attempt) DO UPDATE
 SET outcome = excluded.outcome, reason = excluded.reason, at = excluded.at, possibly_sent = excluded.possibly_sent,
     message_id = excluded.message_id, recipient = excluded.recipient, trace = excluded.trace
-WHERE excluded.outcome = 'delivered' AND d.outcome <> 'delivered'
+WHERE ({_WEIGHT.format("excluded")}) < ({_WEIGHT.format("d")})
 """
-_DELIVERED: Final = """
-SELECT d.task_id, d.reminder, d.fire_at, min(d.at) AS at
-FROM deliveries d
+_OF_REMINDERS: Final = """
+SELECT DISTINCT task_id, reminder, fire_at, attempt, outcome, at, reason
+FROM deliveries
 JOIN unnest($1::uuid[], $2::text[], $3::timestamptz[]) AS k (task_id, reminder, fire_at)
   USING (task_id, reminder, fire_at)
-WHERE d.outcome = 'delivered' GROUP BY 1, 2, 3
 """
 
 
@@ -43,12 +46,15 @@ async def record(db: Connection, events: Sequence[Event]) -> None:
     )  # fmt: skip
 
 
-async def delivered(db: Executor, keys: Sequence[ReminderKey]) -> dict[ReminderKey, Row]:
-    """Those of these reminders that an SMTP server has accepted, and when."""
+async def of_reminders(db: Executor, keys: Sequence[ReminderKey]) -> dict[ReminderKey, list[Row]]:
+    """Every attempt at these reminders whose outcome is known, in no order."""
+    found: dict[ReminderKey, list[Row]] = {key: [] for key in keys}
     rows = await db.fetch(
-        _DELIVERED, [key.task_id for key in keys], [key.reminder for key in keys], [key.fire_at for key in keys]
+        _OF_REMINDERS, [key.task_id for key in keys], [key.reminder for key in keys], [key.fire_at for key in keys]
     )
-    return {ReminderKey(row["task_id"], row["reminder"], row["fire_at"]): row for row in rows}
+    for row in rows:
+        found[ReminderKey(row["task_id"], row["reminder"], row["fire_at"])].append(row)
+    return found
 
 
 async def of_task(db: Executor, task_id: UUID) -> list[Row]:

@@ -40,6 +40,8 @@ TABLES = (
         dispatched_at timestamptz,
         outbox_id bigint,
         reason text NOT NULL,
+        message_id text,
+        told boolean NOT NULL,
         traceparent text NOT NULL,
         updated_at timestamptz NOT NULL,
         PRIMARY KEY (task_id, reminder, fire_at),
@@ -48,6 +50,10 @@ TABLES = (
     """,
     "CREATE INDEX reminders_waiting ON reminders (next_at) WHERE state = 'waiting'",
     "CREATE INDEX reminders_dispatched ON reminders (next_at) WHERE state = 'dispatched'",
+    """
+    CREATE INDEX reminders_untold ON reminders (updated_at)
+    WHERE NOT told AND state IN ('delivered', 'suppressed', 'failed', 'skipped')
+    """,
 )
 
 
