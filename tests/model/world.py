@@ -54,6 +54,7 @@ _MESSAGE_ID: Final = re.compile(rb"^Message-ID:\s*(<[^>]+>)", re.MULTILINE | re.
 class Fault(StrEnum):
     CRASH = "crash"
     FREEZE = "freeze"
+    RACE = "race"  # a replica is given the same work at the same time
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Process:
         self.plan = plan
         self.points = 0
         self.died = asyncio.Event()
+        self.twin: Callable[[], Awaitable[Any]] | None = None  # the same work, done by a replica
         self.handed_over: list[str] = []  # Message-IDs this incarnation got accepted
 
     async def point(self, *, locked: bool = False) -> None:
@@ -90,6 +92,10 @@ class Process:
             await asyncio.Event().wait()
         self.points += 1
         if self.plan is None or self.points != self.plan.at:
+            return
+        if self.plan.fault is Fault.RACE:
+            if self.twin is not None and not locked:
+                await self.twin()
             return
         self.world.count_send_window(self)
         if self.plan.fault is Fault.CRASH or locked:
@@ -223,12 +229,15 @@ class SimMailer(Mailer):
         await self._process.point()
         if not may_start():
             raise LeaseTooOldError
+        if world.mood is Mood.REFUSE:
+            world.refused.add(world.message_id(mail))
         if world.mood in {Mood.DEFER, Mood.REFUSE}:
             return Verdict(Outcome.DEFERRED if world.mood is Mood.DEFER else Outcome.FAILED, "the server said so")
         message_id = world.accept(mail)
         self._process.handed_over.append(message_id)
         if world.mood is Mood.LOSE:
             world.repeats_allowed[message_id] += 1
+            world.lost[message_id] += 1
             return Verdict(Outcome.DEFERRED, "connection lost", possibly_sent=True)
         await self._process.point()
         return Verdict(Outcome.DELIVERED)
@@ -267,6 +276,8 @@ class World:
     history: dict[tuple[str, str], list[bytes]] = field(default_factory=lambda: defaultdict(list))
     sent: list[Sent] = field(default_factory=list)
     repeats_allowed: Counter[str] = field(default_factory=Counter)
+    refused: set[str] = field(default_factory=set)  # Message-IDs refused for good
+    lost: Counter[str] = field(default_factory=Counter)  # accepted without a word, per Message-ID
     parked: list[EventParked] = field(default_factory=list)
     letters: Letters = field(init=False)
     state: SimState = field(init=False)
@@ -290,10 +301,14 @@ class World:
             if topic in app.topics:
                 self.pending[app.app_id, topic].append(envelope)
 
-    def accept(self, mail: Mail) -> str:
+    @staticmethod
+    def message_id(mail: Mail) -> str:
         found = _MESSAGE_ID.search(mail.content)
         assert found is not None
-        message_id = found[1].decode()
+        return found[1].decode()
+
+    def accept(self, mail: Mail) -> str:
+        message_id = self.message_id(mail)
         self.sent.append(Sent(message_id, self.latest))
         return message_id
 
@@ -350,6 +365,7 @@ class World:
     async def deliver(self, app_id: str, topic: str, events: Sequence[bytes], plan: Plan | None = None) -> bool:
         """Deliver a batch; what was not acknowledged stays."""
         process = Process(self, app_id, plan)
+        process.twin = partial(self.deliver, app_id, topic, events)
         done = await process.run(self._consumer(process).deliver(topic, events))
         if done:
             pending = self.pending[app_id, topic]
@@ -381,8 +397,11 @@ class World:
         self.advance(LONG)
         await self.round()
 
-    async def round(self, shuffle: random.Random | None = None) -> None:
-        """Everything once: jobs, relays, deliveries."""
+    async def round(self, shuffle: random.Random | None = None, plan: Plan | None = None) -> None:
+        """Everything once: jobs, relays, deliveries; with `shuffle` in any order, and some of the past again.
+
+        `plan` strikes each delivery that gets as far.
+        """
         for name in (names.CHECK_DUE_TASKS, names.RECONCILE_REMINDERS):
             await self.job(name)
         for app_id in self.pools:
@@ -390,9 +409,10 @@ class World:
         for (app_id, topic), events in list(self.pending.items()):
             batch = list(events)
             if shuffle:
+                batch += [one for one in self.history[app_id, topic] if not shuffle.randrange(4)]
                 shuffle.shuffle(batch)
             if batch:
-                await self.deliver(app_id, topic, batch)
+                await self.deliver(app_id, topic, batch, plan)
 
     async def settle(self) -> None:
         """Without faults, until nothing is left to do now. Fails if there is no end to it."""

@@ -46,7 +46,11 @@ class JobSchedule(msgspec.Struct, frozen=True, rename="camel"):
     schedule: str
     data: dict[str, Any] = msgspec.field(default_factory=dict)  # daprd never calls the app for a job without data
     failure_policy: dict[str, Any] = msgspec.field(default_factory=lambda: {"drop": {}})
-    overwrite: bool = True
+    overwrite: bool = False
+
+
+class _Registered(msgspec.Struct):
+    schedule: str = ""
 
 
 class _BulkItem(msgspec.Struct):
@@ -137,6 +141,14 @@ class Dapr:
     async def schedule_job(self, name: str, job: JobSchedule) -> None:
         """Create or replace a job of this app."""
         await self._call("POST", f"/v1.0/jobs/{name}", body=msgspec.json.encode(job))
+
+    async def job_schedule(self, name: str) -> str | None:
+        """The schedule a job of this app is registered with, None if it cannot be told."""
+        try:
+            answer = await self._call("GET", f"/v1.0/jobs/{name}")
+        except (SidecarAwayError, CallRefusedError):  # daprd answers 500 for a job that is not there
+            return None
+        return msgspec.json.decode(answer, type=_Registered).schedule
 
     async def secret(self, store: str, name: str) -> dict[str, str]:
         """Read one secret: its keys and values."""

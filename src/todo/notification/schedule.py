@@ -82,6 +82,8 @@ def wanted(
     if row.state not in (State.WITHDRAWN, State.SUPPRESSED):
         return row
     if instance.past:
+        if row.state is State.SUPPRESSED:
+            return row  # it has ended, and its owner was told how
         return _closed(row, State.SKIPPED, "Its time had passed when it was set.", now)
     return _waiting_for_its_time(row, now)
 

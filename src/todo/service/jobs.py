@@ -10,6 +10,7 @@ import structlog
 from todo.dapr.client import Dapr, JobSchedule
 from todo.dapr.errors import DaprError
 from todo.dapr.subscriber import UnavailableError
+from todo.messaging.failures import is_environment
 
 log = structlog.get_logger()
 
@@ -27,7 +28,7 @@ class Job:
 
     @property
     def schedule(self) -> JobSchedule:
-        return JobSchedule(schedule=f"@every {self.period}s")
+        return JobSchedule(schedule=f"@every {self.period}s", overwrite=True)
 
 
 class Wakeups:
@@ -40,7 +41,10 @@ class Wakeups:
         self._looked = asyncio.Event()
 
     async def tick(self) -> None:
-        """Look once after this call began; raises what the look raises. Callers that wait share one look."""
+        """Look once after this call began. Callers that wait share one look.
+
+        Raises what the look raises, as `UnavailableError` when its environment failed.
+        """
         if self._current is None or self._current.done():
             self._current = asyncio.create_task(self._look())
             await asyncio.shield(self._current)
@@ -60,19 +64,35 @@ class Wakeups:
                 await self._look_regardless()
 
     async def keep_registered(self, dapr: Dapr) -> None:
-        """Assert the registration now and every minute: a Scheduler that lost its data gets it back."""
+        """Assert the registration now and every minute: a Scheduler that lost its data gets it back.
+
+        A job that is there is left alone: registering it anew would start its period anew, and it would never fire.
+        """
         while True:
             try:
-                await dapr.schedule_job(self.job.name, self.job.schedule)
+                if await dapr.job_schedule(self.job.name) != self.job.schedule.schedule:
+                    await dapr.schedule_job(self.job.name, self.job.schedule)
                 delay = ASSERT_EVERY
             except DaprError as error:
                 log.warning("job not registered, will try again", job=self.job.name, reason=str(error))
                 delay = 1.0
             await asyncio.sleep(delay)
 
+    async def stop(self) -> None:
+        """End the looks under way; each is a transaction, or idempotent."""
+        looks = [look for look in (self._next, self._current) if look is not None]
+        for look in looks:
+            look.cancel()
+        await asyncio.gather(*looks, return_exceptions=True)
+
     async def _look(self) -> None:
         self._looked.set()
-        await self.job.run()
+        try:
+            await self.job.run()
+        except Exception as error:
+            if is_environment(error) and not isinstance(error, UnavailableError):
+                raise UnavailableError(f"{type(error).__name__}: {error}") from error
+            raise
 
     async def _look_after(self, current: asyncio.Task[None]) -> None:
         await asyncio.wait([current])

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +64,7 @@ def create_app(settings: Settings, compose: Compose, app: Starlette | None = Non
     async def lifespan(running: Starlette) -> AsyncIterator[None]:
         async with compose(settings) as parts, _background(parts) as wakeups:
             running.state.parts = parts
-            running.router.routes[:0] = _routes(settings, parts, wakeups)
+            running.router.routes.extend(_routes(settings, parts, wakeups))
             yield
 
     app.router.lifespan_context = lifespan
@@ -132,7 +134,7 @@ async def _background(parts: Parts) -> AsyncIterator[dict[str, Wakeups]]:
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, *(wakeup.stop() for wakeup in wakeups.values()), return_exceptions=True)
 
 
 async def _must_not_end(work: Coroutine[Any, Any, None]) -> None:
@@ -143,15 +145,8 @@ async def _must_not_end(work: Coroutine[Any, Any, None]) -> None:
         raise
     except Exception:
         log.exception("background work failed, the service stops")
-        _stop_process()
+        os.kill(os.getpid(), signal.SIGTERM)
         raise
-
-
-def _stop_process() -> None:
-    import os  # noqa: PLC0415
-    import signal  # noqa: PLC0415
-
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _alive(_: Request) -> Response:
@@ -164,11 +159,18 @@ def _probe(parts: Parts, *, with_sidecar: bool) -> Callable[[Request], Awaitable
     async def probe(_: Request) -> Response:
         failed = {name: reason for name, check in parts.needs.items() if (reason := await _reason(check))}
         body: dict[str, Any] = {"status": "unavailable" if failed else "ready", "failed": failed}
-        if with_sidecar and not await parts.dapr.is_ready():
+        if with_sidecar and not await _sidecar_ready(parts.dapr):
             body["degraded"] = {"sidecar": "away: events wait in the outbox"}
         return JSONResponse(body, status_code=503 if failed else 200)
 
     return probe
+
+
+async def _sidecar_ready(dapr: Dapr) -> bool:
+    try:
+        return await asyncio.wait_for(dapr.is_ready(), CHECK_TIMEOUT)
+    except TimeoutError:
+        return False
 
 
 async def _reason(check: Check) -> str | None:

@@ -64,6 +64,6 @@ def required(environ: Mapping[str, str], name: str) -> str:
 
 def _port(environ: Mapping[str, str], name: str, default: int) -> int:
     text = environ.get(name, str(default))
-    if not text.isdigit() or not 0 < int(text) < 65536:  # noqa: PLR2004 - ports
+    if not text.isdecimal() or not 0 < int(text) < 65536:  # noqa: PLR2004 - ports
         raise SettingsError(f"{name} is {text!r}: a port is a number from 1 to 65535")
     return int(text)

@@ -1,0 +1,74 @@
+"""The HTTP application of one sidecar port."""
+
+import hmac
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from daprlet.api.answers import ApiError, error_response
+from daprlet.api.invoke import InvokeApi
+from daprlet.api.jobs import JobsApi
+from daprlet.api.publish import PublishApi
+from daprlet.api.runtime import RuntimeApi
+from daprlet.api.secrets import SecretsApi
+from daprlet.api.sidecar import Sidecar
+from daprlet.api.state import StateApi
+from daprlet.metrics import Metrics
+
+_OPEN: Final = frozenset(("/v1.0/healthz", "/v1.0/healthz/outbound"))
+
+
+def sidecar_app(sidecar: Sidecar) -> ASGIApp:
+    """Dapr's API for one app; guarded by its token when it has one."""
+    apis = (PublishApi, StateApi, JobsApi, SecretsApi, RuntimeApi)
+    routes = [route for api in apis for route in api(sidecar).routes()]
+    api = Starlette(routes=routes, exception_handlers={ApiError: error_response})
+    api.router.redirect_slashes = False
+    dispatch = _Dispatch(api, InvokeApi(sidecar))
+    token = sidecar.settings.api_token
+    return _TokenGuard(dispatch, token) if token else dispatch
+
+
+class _Dispatch:
+    """Invocations go by their own rule: the path, or on any path the header `dapr-app-id`."""
+
+    def __init__(self, api: ASGIApp, invocation: ASGIApp) -> None:
+        self._api = api
+        self._invocation = invocation
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        invocation = scope["type"] == "http" and (
+            scope["path"].startswith("/v1.0/invoke/") or _header(scope, b"dapr-app-id")
+        )
+        await (self._invocation if invocation else self._api)(scope, receive, send)
+
+
+class _TokenGuard:
+    def __init__(self, inner: ASGIApp, token: str) -> None:
+        self._inner = inner
+        self._token = token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in _OPEN:
+            given = _header(scope, b"dapr-api-token")
+            if not hmac.compare_digest(given, self._token):
+                await PlainTextResponse("invalid api token\n", 401)(scope, receive, send)
+                return
+        await self._inner(scope, receive, send)
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    return next((bytes(value) for key, value in scope["headers"] if key == name), b"")
+
+
+def metrics_app(metrics: Metrics) -> ASGIApp:
+    """The metrics on any path, as Dapr serves them."""
+
+    async def exposition(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            media_type = "text/plain; version=0.0.4; charset=utf-8"
+            await Response(metrics.exposition(), media_type=media_type)(scope, receive, send)
+
+    return exposition

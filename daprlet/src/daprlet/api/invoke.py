@@ -1,0 +1,127 @@
+"""Service invocation: `/v1.0/invoke/{app}/method/{path}`, or any path with the header `dapr-app-id`."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import unquote
+
+import aiohttp
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from daprlet.api.answers import ApiError, read_body
+from daprlet.api.sidecar import Sidecar
+from daprlet.apps import App, Replica
+from daprlet.envelope import trace_parent
+from daprlet.errors import AppUnreachable
+
+# RFC 9110's connection-level fields, and what belongs to one hop of ours.
+_NOT_FORWARDED: Final = frozenset(
+    (
+        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer"),
+        *("transfer-encoding", "upgrade", "host", "content-length", "expect", "dapr-app-id", "dapr-api-token"),
+        "traceparent",
+    )
+)
+_NOT_ANSWERED: Final = _NOT_FORWARDED - {"content-length", "traceparent"}
+_RETRIES: Final = 3
+_RETRY_SECONDS: Final = 1.0
+_PREFIX: Final = "/v1.0/invoke/"
+
+
+class InvokeApi:
+    def __init__(self, sidecar: Sidecar) -> None:
+        self._sidecar = sidecar
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request to one replica of the app and stream back what it answers."""
+        try:
+            response, replica = await self._forward(Request(scope, receive))
+        except ApiError as error:
+            await error.response()(scope, receive, send)
+            return
+        with replica.busy(), closing_response(response):
+            stream = StreamingResponse(response.content.iter_any(), response.status)
+            stream.raw_headers = _answer_headers(response)
+            await stream(scope, receive, send)
+
+    async def _forward(self, request: Request) -> tuple[aiohttp.ClientResponse, Replica]:
+        app_id, path = _target(request)
+        if not app_id:
+            message = "failed getting app id either from the URL path or the header dapr-app-id"
+            raise ApiError(404, "ERR_DIRECT_INVOKE", message)
+        app = self._sidecar.apps.get(app_id)
+        if app is None or not any(replica.channel.settings.app_port for replica in app.replicas):
+            raise _failed(app_id, f"failed to resolve address for '{app_id}': no such app in this run")
+        query = request.scope["query_string"].decode("latin-1")
+        url = f"/{path}?{query}" if query else f"/{path}"
+        body = await read_body(request)
+        return await self._send(app, request.method, url, self._headers(request, app_id), body)
+
+    async def _send(
+        self, app: App, method: str, url: str, headers: dict[str, str], body: bytes
+    ) -> tuple[aiohttp.ClientResponse, Replica]:
+        """Try the replicas in turn; only refused connections are tried again, so nothing is executed twice."""
+        why = "the app is not available"
+        for attempt in range(_RETRIES + 1):
+            if attempt:
+                await asyncio.sleep(_RETRY_SECONDS)
+            for replica in _candidates(app):
+                try:
+                    with replica.busy():
+                        return await replica.channel.open(method, url, headers, body), replica
+                except AppUnreachable as error:
+                    why = str(error)
+                except (aiohttp.ClientError, OSError, ValueError) as error:
+                    raise _failed(app.app_id, f"{type(error).__name__}: {error}") from error
+        raise _failed(app.app_id, why)
+
+    def _headers(self, request: Request, app_id: str) -> dict[str, str]:
+        kept = {name: value for name, value in request.headers.items() if name not in _NOT_FORWARDED}
+        trace = trace_parent(request.headers.get("traceparent"))
+        return {
+            **kept,
+            "traceparent": trace,
+            "dapr-caller-app-id": self._sidecar.app_id,
+            "dapr-callee-app-id": app_id,
+        }
+
+
+def _candidates(app: App) -> list[Replica]:
+    """Healthy replicas, the least busy first; when there is none, those whose health nobody checks are tried anyway."""
+    first = app.pick()
+    unchecked = (one for one in app.replicas if one.channel.settings.app_port and not one.channel.settings.health_check)
+    others = app.available() or [one for one in unchecked if not one.stopping]
+    return [*([first] if first else []), *(one for one in others if one is not first)]
+
+
+def _target(request: Request) -> tuple[str, str]:
+    """App id and method path, still percent-encoded as the caller sent it."""
+    raw = request.scope["raw_path"].decode("latin-1").partition("?")[0]
+    if header := request.headers.get("dapr-app-id"):
+        return header, raw.lstrip("/")
+    if not raw.startswith(_PREFIX):
+        return "", ""
+    app_id, found, path = raw.removeprefix(_PREFIX).partition("/method/")
+    return (unquote(app_id), path.lstrip("/")) if found else ("", "")
+
+
+def _failed(app_id: str, why: str) -> ApiError:
+    return ApiError(500, "ERR_DIRECT_INVOKE", f"failed to invoke, id: {app_id}, err: {why}")
+
+
+def _answer_headers(response: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:
+    """The app's own headers, repeated ones included."""
+    kept = ((name.lower(), value) for name, value in response.raw_headers)
+    return [(name, value) for name, value in kept if name.decode("latin-1") not in _NOT_ANSWERED]
+
+
+@contextlib.contextmanager
+def closing_response(response: aiohttp.ClientResponse) -> Iterator[None]:
+    """Give the connection back, or close it when the answer was not read to its end."""
+    try:
+        yield
+    finally:
+        response.release() if response.content.at_eof() else response.close()

@@ -1,0 +1,97 @@
+import asyncio
+
+import pytest
+
+from daprlet.database import Database
+from daprlet.state import Delete, EtagMismatch, StateStore, Upsert
+
+
+@pytest.fixture
+def store(database: Database) -> StateStore:
+    return StateStore(database, "store")
+
+
+async def expire(database: Database) -> None:
+    await database.write(
+        lambda connection: connection.execute("UPDATE state SET expires = 1 WHERE expires IS NOT NULL")
+    )
+
+
+async def test_one_of_many_first_writes_wins(store: StateStore) -> None:
+    """However many ask in the same commit, exactly one claims the key."""
+    claims = [store.apply(Upsert("k", b"%d" % number, first_write=True)) for number in range(50)]
+    results = await asyncio.gather(*claims, return_exceptions=True)
+    assert results.count(None) == 1
+    assert all(isinstance(result, EtagMismatch) for result in results if result is not None)
+
+
+async def test_an_expired_value_is_absent(store: StateStore, database: Database) -> None:
+    """For reads, for first writes, and for an ETag that was its own."""
+    await store.apply(Upsert("k", b"1", ttl=60))
+    item = store.get("k")
+    assert item is not None
+    await expire(database)
+    assert store.get("k") is None
+    with pytest.raises(EtagMismatch):
+        await store.apply(Upsert("k", b"2", etag=item.etag))
+    await store.apply(Upsert("k", b"3", first_write=True))
+    assert store.get("k") is not None
+
+
+async def test_a_write_without_ttl_ends_an_earlier_one(store: StateStore) -> None:
+    """The value stays for ever then."""
+    await store.apply(Upsert("k", b"1", ttl=60))
+    await store.apply(Upsert("k", b"2"))
+    item = store.get("k")
+    assert item is not None
+    assert item.expires is None
+
+
+async def test_a_deleted_and_rewritten_value_has_another_etag(store: StateStore) -> None:
+    """An ETag of the first life does not fit the second."""
+    await store.apply(Upsert("k", b"1"))
+    first = store.get("k")
+    await store.apply(Delete("k"))
+    await store.apply(Upsert("k", b"1"))
+    assert first is not None
+    with pytest.raises(EtagMismatch):
+        await store.apply(Delete("k", first.etag))
+
+
+async def test_a_transaction_is_all_or_nothing(store: StateStore) -> None:
+    """A precondition in the last operation undoes the first."""
+    await store.apply(Upsert("taken", b"1"))
+    with pytest.raises(EtagMismatch):
+        await store.transact([Upsert("a", b"1"), Delete("taken"), Upsert("b", b"1", etag="wrong")])
+    assert store.get("a") is None
+    assert store.get("taken") is not None
+
+
+async def test_many_keys_are_written_each_on_its_own(store: StateStore) -> None:
+    """One conflict is reported and does not keep the others from being written: as weak as stores in general."""
+    await store.apply(Upsert("b", b"1"))
+    with pytest.raises(EtagMismatch):
+        await store.apply_each([Upsert(key, b"2", first_write=True) for key in ("a", "b", "c")])
+    assert [store.get(key) is not None for key in ("a", "b", "c")] == [True, True, True]
+    item = store.get("b")
+    assert item is not None
+    assert item.value == b"1"
+
+
+async def test_stores_do_not_see_each_other(store: StateStore, database: Database) -> None:
+    """Two components in one table."""
+    await store.apply(Upsert("k", b"1"))
+    assert StateStore(database, "other").get("k") is None
+
+
+async def test_expired_values_are_cleaned_up(database: Database, store: StateStore) -> None:
+    """Their rows go; others stay."""
+    await store.apply_each([Upsert(str(number), b"x", ttl=60) for number in range(600)])
+    await store.apply(Upsert("stays", b"x"))
+    await expire(database)
+    cleaner = StateStore(database, "store", cleanup_interval=0.001)
+    task = asyncio.create_task(cleaner.clean_up())
+    async with asyncio.timeout(10):
+        while database.read("SELECT count(*) FROM state") != [(1,)]:  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.005)
+    task.cancel()

@@ -1,0 +1,224 @@
+"""Tasks: add, list, show, edit, close, put off, delete, and why."""
+
+import datetime as dt
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, Any, Final, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import typer
+
+from todo.cli import show as render
+from todo.cli import words
+from todo.cli.session import Session, command, print_json, print_rich
+
+T = TypeVar("T")
+
+NONE: Final = "none"
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="A task's id, or the beginning of it.")]
+Title = Annotated[str, typer.Argument(help="What is to be done.")]
+DueText = Annotated[
+    str | None,
+    typer.Option("--due", help="now, 'in 10m', 'tomorrow 09:00', 2030-05-01 or 2030-05-01T09:00+02:00."),
+]
+Zone = Annotated[str | None, typer.Option(help="IANA time zone of times without an offset; else the user's.")]
+Remind = Annotated[
+    list[str] | None,
+    typer.Option("--remind", help="due, 1h (before), -PT1H, or an instant; again for more."),
+]
+Repeat = Annotated[str | None, typer.Option(help="daily, weekdays, weekly, monthly, yearly, or an RFC 5545 rule.")]
+Mode = Annotated[bool, typer.Option("--from-completion", help="Count from completion, not from the due date.")]
+Each = Annotated[bool, typer.Option("--each", help="Take every missed date when closed late, not the next to come.")]
+Priority = Annotated[int | None, typer.Option(min=1, max=4, help="1 is the most urgent, 4 is none.")]
+Label = Annotated[list[str] | None, typer.Option("--label", help="Again for more.")]
+Notes = Annotated[str | None, typer.Option(help="Text of any lines.")]
+
+
+class Status(StrEnum):
+    OPEN = "open"
+    DONE = "done"
+    SKIPPED = "skipped"
+    ALL = "all"
+
+
+class Sort(StrEnum):
+    CREATED = "created"
+    DUE = "due"
+
+
+def register(app: typer.Typer) -> None:
+    """Give the app these commands."""
+    listing = "todo list --sort due --label home"
+    command(app, "add", example="todo add 'Pay rent' --due 'tomorrow 09:00' --remind 1h", with_user=True)(add)
+    command(app, "list", example=listing, with_user=True)(list_tasks)
+    command(app, "show", example="todo show 3fa85f64", with_user=True)(show)
+    command(app, "edit", example="todo edit 3fa85f64 --due 'in 2h' --label none", with_user=True)(edit)
+    command(app, "done", example="todo done 3fa85f64", with_user=True)(done)
+    command(app, "reopen", example="todo reopen 3fa85f64", with_user=True)(reopen)
+    command(app, "snooze", example="todo snooze 3fa85f64 'in 10m'", with_user=True)(snooze)
+    command(app, "delete", example="todo delete 3fa85f64 --occurrence", with_user=True)(delete)
+    command(app, "why", example="todo why 3fa85f64", with_user=True)(why)
+
+
+async def add(  # noqa: PLR0913 - a task has this many parts
+    session: Session,
+    title: Title,
+    *,
+    due: DueText = None,
+    zone: Zone = None,
+    remind: Remind = None,
+    repeat: Repeat = None,
+    from_completion: Mode = False,
+    each: Each = False,
+    priority: Priority = None,
+    label: Label = None,
+    notes: Notes = None,
+) -> None:
+    """Add a task."""
+    draft: dict[str, Any] = {"title": title, "user_id": session.user}
+    draft |= _given(zone=zone, priority=priority, labels=label, notes=notes)
+    if due is not None:
+        draft |= _due(due, zone)
+    if remind:
+        draft["reminders"] = [words.read_reminder(one) for one in remind]
+    if repeat is not None:
+        draft["recurrence"] = _recurrence(repeat, from_completion=from_completion, each=each)
+    session.show(await session.api.add_task(draft), render.changed)
+
+
+async def list_tasks(  # noqa: PLR0913 - filters
+    session: Session,
+    *,
+    status: Annotated[Status, typer.Option(help="Which.")] = Status.OPEN,
+    label: Annotated[str | None, typer.Option(help="Only those with this label.")] = None,
+    search: Annotated[str | None, typer.Option("--search", "-q", help="Text in title or notes.")] = None,
+    sort: Annotated[Sort, typer.Option(help="Newest first, or soonest due first.")] = Sort.CREATED,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 100,
+    cursor: Annotated[str | None, typer.Option(help="Where the next page begins, as the last one said.")] = None,
+) -> None:
+    """List tasks."""
+    query = {"status": status.value, "label": label, "q": search, "sort": sort.value, "limit": limit, "cursor": cursor}
+    answer = await session.api.tasks(session.user, **query)
+    session.show(answer, render.task_list)
+
+
+async def show(session: Session, task: Id) -> None:
+    """Show a task and what became of its reminders."""
+    answer = await session.api.task(session.user, await session.task_id(task))
+    session.show(answer, render.task)
+
+
+async def edit(  # noqa: PLR0913 - a task has this many parts
+    session: Session,
+    task: Id,
+    *,
+    title: Annotated[str | None, typer.Option()] = None,
+    due: DueText = None,
+    zone: Zone = None,
+    remind: Remind = None,
+    repeat: Repeat = None,
+    from_completion: Mode = False,
+    each: Each = False,
+    priority: Priority = None,
+    label: Label = None,
+    notes: Notes = None,
+) -> None:
+    """Change what is given, and leave the rest. `none` clears due, remind, repeat, label and notes."""
+    changes = _given(title=title, zone=zone, priority=priority)
+    if due is not None:
+        changes |= {"due_at": None, "due_date": None} if due == NONE else _due(due, zone)
+    if remind:
+        changes["reminders"] = [] if remind == [NONE] else [words.read_reminder(one) for one in remind]
+    if repeat is not None:
+        rule = _recurrence(repeat, from_completion=from_completion, each=each)
+        changes["recurrence"] = None if repeat == NONE else rule
+    if label:
+        changes["labels"] = [] if label == [NONE] else label
+    if notes is not None:
+        changes["notes"] = "" if notes == NONE else notes
+    if not changes:
+        raise typer.BadParameter("nothing is to be changed: give --title, --due, --remind or another of its parts")
+    task_id = await session.task_id(task)
+    version = (await session.api.task(session.user, task_id)).value.version
+    session.show(await session.api.edit(session.user, task_id, changes, version), render.changed)
+
+
+async def done(session: Session, task: Id) -> None:
+    """Complete a task; of one that repeats the next occurrence comes."""
+    answer = await session.api.complete(session.user, await session.task_id(task))
+    session.show(answer, render.changed)
+
+
+async def reopen(session: Session, task: Id) -> None:
+    """Open a closed task again."""
+    answer = await session.api.reopen(session.user, await session.task_id(task))
+    session.show(answer, render.changed)
+
+
+async def snooze(
+    session: Session,
+    task: Id,
+    until: Annotated[str, typer.Argument(help="When: 'in 10m', 'tomorrow 09:00', or an instant.")],
+    reminder: Annotated[str | None, typer.Option(help="The reminder this replaces, if it is still to come.")] = None,
+) -> None:
+    """Remind once more, later."""
+    at = _read(lambda: words.read_instant(until, _now(None)))
+    replaced = words.read_reminder(reminder) if reminder else None
+    answer = await session.api.snooze(session.user, await session.task_id(task), at, replaced)
+    session.show(answer, render.changed)
+
+
+async def delete(
+    session: Session,
+    task: Id,
+    *,
+    occurrence: Annotated[
+        bool, typer.Option("--occurrence", help="Of one that repeats only this; the next comes.")
+    ] = False,
+    series: Annotated[bool, typer.Option("--series", help="Of one that repeats this and all to come.")] = False,
+) -> None:
+    """Delete a task. Of one that repeats, say how much."""
+    if occurrence and series:
+        raise typer.BadParameter("give --occurrence or --series, not both")
+    scope = "occurrence" if occurrence else "series" if series else None
+    task_id = await session.task_id(task)
+    await session.api.delete(session.user, task_id, scope)
+    if session.as_json:
+        print_json(b"null")
+    else:
+        print_rich(f"deleted {task_id}")
+
+
+async def why(session: Session, task: Id) -> None:
+    """Tell what happened to a task and its reminders, and if no mail went out, why not."""
+    answer = await session.api.why(session.user, await session.task_id(task))
+    session.show(answer, render.why)
+
+
+def _given(**fields: object) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None and value != []}
+
+
+def _recurrence(repeat: str, *, from_completion: bool, each: bool) -> dict[str, str]:
+    mode, policy = "completion" if from_completion else "due", "each" if each else "skip"
+    return {"rule": words.read_rule(repeat), "mode": mode, "policy": policy}
+
+
+def _due(text: str, zone: str | None) -> dict[str, Any]:
+    return _read(lambda: words.read_due(text, _now(zone)))
+
+
+def _read(read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except words.WordsError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _now(zone: str | None) -> dt.datetime:
+    """Now, in the zone that today means."""
+    try:
+        return dt.datetime.now(ZoneInfo(zone) if zone else None).astimezone(ZoneInfo(zone) if zone else None)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise typer.BadParameter(f"{zone!r} is not an IANA time zone, such as Europe/Berlin") from None

@@ -1,0 +1,181 @@
+"""The commands against a whole system: what they print, what they leave behind, and their exit codes."""
+
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from tests.integration.cli.conftest import Running, todo
+
+
+def test_a_task_is_added_listed_shown_and_closed_by_the_beginning_of_its_id(system: Running) -> None:
+    added = system.ok(
+        "add", "Water the plants", "--due", "in 2h", "--remind", "1h", "--label", "home", "--priority", "2"
+    )
+    begin = added["id"][:10]
+    assert added["reminders"] == ["-PT1H"]
+    assert added["id"] in [one["id"] for one in system.ok("list", "--label", "home")["tasks"]]
+    shown = system("show", begin)
+    assert shown.code == 0
+    assert "Water the plants" in shown.out
+    assert system.ok("show", begin)["priority"] == 2
+    assert system.ok("done", begin)["status"] == "done"
+    assert system.ok("reopen", begin)["status"] == "open"
+
+
+def test_json_is_exactly_what_the_api_says(system: Running) -> None:
+    task_id = system.add("As it came")
+    printed = system("show", task_id, "--json").out
+    with urllib.request.urlopen(f"{system.known.addresses['backend']}/tasks/{task_id}") as answer:  # noqa: S310 - loopback
+        assert printed == answer.read().decode() + "\n"
+
+
+def test_edit_changes_what_is_given_and_none_clears(system: Running) -> None:
+    task_id = system.ok("add", "Before", "--due", "tomorrow 09:00", "--remind", "due", "--label", "a", "--notes", "n")[
+        "id"
+    ]
+    edited = system.ok("edit", task_id, "--title", "After", "--due", "none", "--label", "none")
+    assert (edited["title"], edited["due_at"], edited["labels"]) == ("After", None, [])
+    assert (edited["notes"], edited["reminders"]) == ("n", ["PT0S"])
+    assert system("edit", task_id).code == 2
+
+
+def test_a_snoozed_task_is_reminded_of_again(system: Running) -> None:
+    task_id = system.ok("add", "Later", "--due", "in 1h", "--remind", "due")["id"]
+    assert len(system.ok("snooze", task_id, "in 3h", "--reminder", "due")["reminders"]) == 2
+    states = [one["state"] for one in system.ok("show", task_id)["reminder_history"]]
+    assert states == ["dismissed", "scheduled"]
+
+
+def test_deleting_a_task_that_repeats_asks_how_much(system: Running) -> None:
+    task_id = system.ok("add", "Again", "--due", "tomorrow", "--repeat", "weekly")["id"]
+    refused = system("delete", task_id)
+    assert refused.code == 1
+    assert "scope=occurrence" in refused.err
+    assert system("delete", task_id, "--series", "--occurrence").code == 2
+    assert system("delete", task_id, "--series").code == 0
+    assert system("show", task_id).code == 1
+
+
+def test_a_refusal_names_field_problem_and_fix_in_words_or_as_the_document(system: Running) -> None:
+    refused = system("add", "  ")
+    assert refused.code == 1
+    assert refused.err == "error: title: it is empty\n  fix: say what is to be done\n"
+    document = json.loads(system("add", "  ", "--json").err)
+    assert document["type"] == "urn:todo:problem:invalid-input"
+    rule = system("add", "Never", "--due", "tomorrow", "--repeat", "FREQ=SOMETIMES")
+    assert rule.code == 1
+    assert "fix:" in rule.err
+
+
+def test_the_beginning_of_an_id_must_fit_one_task(system: Running) -> None:
+    ids = [system.add(f"Task {number}") for number in range(17)]
+    first = {one[0] for one in ids}
+    twice = next(one for one in first if sum(each[0] == one for each in ids) > 1)
+    several = system("done", twice)
+    assert several.code == 1
+    assert "give more of it" in several.err
+    assert system("done", "0" * 31).code == 1
+    assert system("done", "not-an-id").code == 2
+
+
+def test_tasks_belong_to_their_user(system: Running) -> None:
+    user = system.ok("user", "add", "other@example.org", "--name", "Other", "--zone", "Europe/Berlin")
+    assert user["id"] in [one["id"] for one in system.ok("user", "list")]
+    task_id = system.ok("add", "Mine", "--user", str(user["id"]))["id"]
+    assert system("show", task_id).code == 1
+    assert system.ok("show", task_id, "--user", str(user["id"]))["user_id"] == user["id"]
+    assert system("add", "x", "--user", "999999").code == 1
+    assert "taken" in (taken := system("user", "add", "other@example.org").err) or "exists" in taken
+
+
+def test_a_reminder_due_now_is_in_the_mailbox_and_why_tells_its_way(system: Running) -> None:
+    task_id = system.ok("add", "Mail me [bold]now[/bold]", "--due", "now", "--remind", "due")["id"]
+    mail = system.until(lambda: _mail(system, "Mail me"))
+    assert "Mail me [bold]now[/bold]" in system("mailbox").out
+    assert mail["MessageID"] in system("mailbox", mail["ID"][:8]).out
+    system.until(lambda: _states(system, task_id) == ["delivered"])
+    story = system("why", task_id[:12])
+    assert story.code == 0
+    for word in ("todo.task.created.v1", "dispatched", "email-delivery", "delivered"):
+        assert word in story.out
+    assert system("mailbox", "nosuchmail").code == 1
+
+
+def test_a_completed_occurrence_gets_its_successor(system: Running) -> None:
+    added = system.ok("add", "Take the medicine", "--due", "now", "--repeat", "daily")
+    series = added["recurrence"]["series_id"]
+    system.ok("done", added["id"])
+    following = system.until(lambda: [one for one in system.ok("list")["tasks"] if _series(one) == series])
+    assert following[0]["recurrence"]["seq"] == 2
+
+
+def test_dead_letters_are_listed_shown_replayed_and_discarded(system: Running) -> None:
+    _publish(
+        system,
+        {"type": "todo.task.created.v1", "source": "test", "id": "bad-1", "specversion": "1.0", "data": {"a": 1}},
+    )
+    letter = system.until(lambda: _letter(system, "bad-1", "open"))
+    assert letter["topic"] == "task-events"
+    assert "bad-1" in system("dead-letters", "show", str(letter["id"])).out
+    assert system.ok("dead-letters", "replay", str(letter["id"]))["replays"] == 1
+    again = system.until(lambda: _letter(system, "bad-1", "open"))
+    assert again["replays"] == 1
+    for one in system.ok("dead-letters", "list")["dead_letters"]:
+        assert system.ok("dead-letters", "discard", str(one["id"]))["status"] == "discarded"
+    assert system("dead-letters", "list").out == "no dead letters\n"
+    assert system("dead-letters", "show", "999999").code == 1
+
+
+def test_the_pipeline_is_told_in_words_and_as_json(system: Running) -> None:
+    assert system.ok("pipeline")["sidecar_ready"] is True
+    assert "dead letters" in system("pipeline").out
+
+
+def test_a_second_start_on_the_same_folder_says_who_runs_there(system: Running) -> None:
+    second = system("up", "--free-ports", "--data", str(system.data))
+    assert second.code == 1
+    assert str(system.known.pid) in second.err
+
+
+def test_without_a_system_every_question_ends_with_3_and_how_to_start_one(tmp_path: Path) -> None:
+    nowhere = {"TODO_API": "http://127.0.0.1:9"}
+    for arguments in (["list"], ["add", "x"], ["why", "ab"], ["verify"], ["pipeline"], ["user", "list"]):
+        result = todo(*arguments, data=tmp_path, **nowhere)
+        assert result.code == 3, arguments
+        assert "todo up" in result.err
+        assert result.err.count("\n") == 1
+
+
+def test_what_answers_but_is_no_backend_is_told_apart(system: Running) -> None:
+    result = system("list", "--api", system.known.addresses["mailbox"])
+    assert result.code == 3
+    assert "something else" in result.err
+
+
+def _publish(system: Running, event: dict[str, Any]) -> None:
+    token = (system.data / "tokens" / "dapr-api-token").read_text()
+    request = urllib.request.Request(  # noqa: S310 - loopback
+        f"{system.known.addresses['daprlet']}/v1.0/publish/pubsub-kafka/task-events",
+        json.dumps(event).encode(),
+        {"content-type": "application/cloudevents+json", "dapr-api-token": token},
+    )
+    with urllib.request.urlopen(request) as answer:  # noqa: S310 - loopback
+        assert answer.status == 204
+
+
+def _mail(system: Running, title: str) -> Any:  # noqa: ANN401 - of the mailbox's JSON
+    return next((one for one in system.ok("mailbox")["messages"] if title in one["Subject"]), None)
+
+
+def _letter(system: Running, event_id: str, status: str) -> Any:  # noqa: ANN401 - of the API's JSON
+    letters = system.ok("dead-letters", "list", "--status", status)["dead_letters"]
+    return next((one for one in letters if one["event_id"] == event_id), None)
+
+
+def _states(system: Running, task_id: str) -> list[str]:
+    return [one["state"] for one in system.ok("show", task_id)["reminder_history"]]
+
+
+def _series(task: dict[str, Any]) -> str | None:
+    return task["recurrence"]["series_id"] if task["recurrence"] else None

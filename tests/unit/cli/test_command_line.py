@@ -1,0 +1,64 @@
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from todo.cli import show
+from todo.cli.main import app
+
+RUNNER = CliRunner()
+
+
+def _commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:  # noqa: ANN401 - Typer's own
+    for name, one in group.commands.items():
+        here = (*path, name)
+        if hasattr(one, "commands"):
+            yield from _commands(one, here)
+        else:
+            yield here, one
+
+
+COMMANDS = dict(_commands(typer.main.get_command(app)))
+LOCAL = {("up",)}  # nothing that it prints is an answer
+
+
+def test_every_command_promised_is_there() -> None:
+    names = {" ".join(path) for path in COMMANDS}
+    assert names >= {
+        *("up", "demo", "add", "list", "show", "edit", "done", "reopen", "snooze", "delete", "why", "mailbox"),
+        *("pipeline", "verify", "user add", "user list"),
+        *(f"dead-letters {verb}" for verb in ("list", "show", "replay", "discard")),
+    }
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_has_an_example_that_parses(path: tuple[str, ...]) -> None:
+    shown = RUNNER.invoke(app, [*path, "--help"])
+    assert shown.exit_code == 0
+    assert f"Example: todo {' '.join(path)}" in " ".join(shown.output.split())
+
+
+@pytest.mark.parametrize("path", COMMANDS.keys() - LOCAL, ids=" ".join)
+def test_every_answer_can_be_had_as_json(path: tuple[str, ...]) -> None:
+    assert "as_json" in {parameter.name for parameter in COMMANDS[path].params}
+
+
+def test_a_wrong_command_line_ends_with_2() -> None:
+    for arguments in (
+        ["sing"],
+        ["add"],
+        ["add", "x", "--due", "soon"],
+        ["list", "--limit", "0"],
+        ["up", "--port", "x"],
+    ):
+        assert RUNNER.invoke(app, arguments).exit_code == 2, arguments
+
+
+def test_the_version_is_told() -> None:
+    assert RUNNER.invoke(app, ["--version"]).output.startswith("todo ")
+
+
+def test_nothing_a_terminal_would_obey_is_shown() -> None:
+    assert show.plain("red \x1b[31malert\x07\r\u202etxt\nnext") == "red \ufffd[31malert\ufffd\ufffd\ufffdtxt\nnext"
