@@ -30,3 +30,32 @@ install: $(INSTALLED) ## everything the lock file names, into .venv
 lock: ## resolve the dependencies anew; the lock names versions and hashes but no registry, so any mirror serves
 	$(UV) lock --upgrade --quiet
 	$(UV) export --frozen --all-packages --all-groups --no-emit-workspace --no-emit-index-url --no-header --quiet --format requirements-txt -o requirements.lock
+
+.PHONY: run demo test test-engine test-faults engine lint bench
+
+run: $(INSTALLED) ## start everything: http://127.0.0.1:8000, mailbox on :8025; Ctrl-C stops it
+	@$(VENV)/bin/todo up
+
+demo: $(INSTALLED) ## the main job on free ports and a temporary folder, with its timeline; ends by itself
+	@$(VENV)/bin/todo demo
+
+lint: $(INSTALLED) ## style, types, and which way imports point
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-logo
+
+test: lint ## unit, model, contract and integration tests
+	@$(VENV)/bin/pytest
+
+engine: $(INSTALLED) ## build the real Dapr binaries once, into a cache outside the checkout (needs Go; about four minutes)
+	@$(VENV)/bin/python tools/engine.py
+
+test-engine: engine ## the contract suite and the main job on stock Dapr, Valkey and Scheduler
+	@$(VENV)/bin/pytest daprlet/tests/contract tests/engine --engine daprd
+
+test-faults: $(INSTALLED) ## kill, freeze, lose and restart, and judge against a ledger outside the system
+	@$(VENV)/bin/pytest tests/faults
+
+bench: $(INSTALLED) ## one table: the guide's two targets on top, then ours
+	@$(VENV)/bin/python -m benchmarks

@@ -4,7 +4,6 @@ import os
 import sys
 
 from todo.backend.app import APP, MIGRATIONS, SCHEMA, create_app
-from todo.messaging.migrations import migrate
 from todo.service import kit
 from todo.service.settings import SettingsError, read_settings, required
 
@@ -12,6 +11,8 @@ from todo.service.settings import SettingsError, read_settings, required
 def main() -> None:
     try:
         if sys.argv[1:] == ["migrate"]:
+            from todo.messaging.migrations import migrate  # noqa: PLC0415 - SQLAlchemy is not for serving processes
+
             migrate(required(os.environ, "DATABASE_URL"), SCHEMA, MIGRATIONS)
         else:
             kit.run(APP, create_app, read_settings(APP))

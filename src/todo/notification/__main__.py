@@ -7,7 +7,6 @@ Environment: `DATABASE_URL`; to serve also `DAPR_API_TOKEN`, `APP_API_TOKEN`, `A
 import os
 import sys
 
-from todo.messaging.migrations import migrate
 from todo.notification.app import APP, MIGRATIONS, SCHEMA, create
 from todo.service import kit
 from todo.service.settings import SettingsError, read_settings, required
@@ -19,6 +18,8 @@ def main() -> None:
             case []:
                 kit.run(APP, create, read_settings(APP))
             case ["migrate"]:
+                from todo.messaging.migrations import migrate  # noqa: PLC0415 - SQLAlchemy is not for serving processes
+
                 migrate(required(os.environ, "DATABASE_URL"), SCHEMA, MIGRATIONS)
             case _:
                 sys.exit(f"usage: python -m {APP.module} [migrate]")
