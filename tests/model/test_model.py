@@ -140,7 +140,7 @@ class Model(RuleBasedStateMachine):
         )
 
     @rule(pick=picks, whole=st.booleans(), fault=faults)
-    def delete(self, pick: int, whole: bool, fault: Plan | None) -> None:  # noqa: FBT001 - drawn
+    def delete(self, pick: int, whole: bool, fault: Plan | None) -> None:
         self._on_task(
             pick,
             fault,

@@ -1,5 +1,8 @@
 """What a sidecar tells about itself, and its health."""
 
+from typing import Any
+
+from .app import eventually
 from .engine import BUS, ENVIRONMENT, PLAIN, STORE, VAULT, App, Client, Running, World
 
 RULES = {"rules": [{"match": 'event.type == "t"', "path": "/t"}], "default": "/things"}
@@ -36,9 +39,14 @@ async def test_it_tells_its_components(sidecar: Client) -> None:
 
 async def test_it_tells_its_subscriptions(sidecar: Client) -> None:
     """Each subscription is named with its rules and dead-letter topic."""
-    told = (await sidecar.get("/v1.0/metadata")).json()
-    subscriptions = {subscription["topic"]: subscription for subscription in told["subscriptions"]}
-    first, second = subscriptions["metadata.a"], subscriptions["metadata.b"]
+
+    async def subscriptions() -> dict[str, Any]:
+        told = (await sidecar.get("/v1.0/metadata")).json()
+        found = {subscription["topic"]: subscription for subscription in told["subscriptions"]}
+        return found if found.keys() >= {"metadata.a", "metadata.b"} else {}
+
+    found = await eventually(subscriptions)
+    first, second = found["metadata.a"], found["metadata.b"]
     assert (first["pubsubname"], first["deadLetterTopic"], first["type"]) == (BUS, "dead.metadata.a", "PROGRAMMATIC")
     assert [rule["path"] for rule in first["rules"]] == ["/a"]
     assert [(rule.get("match", ""), rule["path"]) for rule in second["rules"]] == [

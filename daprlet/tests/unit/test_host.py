@@ -337,7 +337,7 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
 def command(folder: Path, *arguments: str, port: int = 0) -> "subprocess.Popen[str]":
     settings(folder)
     run = ["run", "--data-path", str(folder / "data"), "--resources-path", str(folder / "resources")]
-    return subprocess.Popen(  # noqa: S603 - our own command
+    return subprocess.Popen(
         [sys.executable, "-m", "daprlet", *run, "--dapr-http-port", str(port), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -21,7 +21,7 @@ EVENT = {"type": "a.v1", "source": "x", "data": {"kind": "big", "n": 3, "ok": Tr
         (r'event.source == "\"x"', False),
     ],
 )
-def test_rules(rule: str, matches: bool) -> None:  # noqa: FBT001 - a parameter of the table
+def test_rules(rule: str, matches: bool) -> None:
     """The part of CEL that is supported means what CEL means."""
     assert compile_rule(rule)(EVENT) is matches
 

@@ -17,6 +17,8 @@ from todo.contracts.clock import utc_now
 from todo.contracts.envelope import Event, Unreadable, decode
 from todo.dapr.client import connect
 from todo.dapr.subscriber import Subscription
+from todo.domain.due import zone_info
+from todo.domain.errors import RuleError
 from todo.messaging import parking
 from todo.messaging.consumer import Consumer
 from todo.messaging.database import connect as connect_database
@@ -28,7 +30,7 @@ from todo.messaging.unit import Database, Transaction
 from todo.service import kit
 from todo.service.jobs import Job
 from todo.service.kit import NotReadyError, Parts
-from todo.service.settings import Settings, required
+from todo.service.settings import Settings, SettingsError, required
 
 APP: Final = names.BACKEND
 SCHEMA: Final = "backend"
@@ -43,10 +45,11 @@ def create_app(settings: Settings) -> FastAPI:
         version=todo.__version__,
         summary="Tasks, reminders and recurring tasks; events, dead letters and the pipeline behind them",
     )
-    api.include_router(tasks.router, responses=problems.RESPONSES)
-    api.include_router(operators.router, responses=problems.RESPONSES)
+    api.include_router(tasks.router, responses=problems.EVERYWHERE)
+    api.include_router(operators.router, responses=problems.EVERYWHERE)
     api.add_middleware(requests.BodyLimit)
     problems.install(api)
+    problems.document(api)
 
     @contextlib.asynccontextmanager
     async def compose(given: Settings) -> AsyncIterator[Parts]:
@@ -63,8 +66,9 @@ async def _parts(api: FastAPI, settings: Settings) -> AsyncIterator[Parts]:
     database = await open_database(url, SCHEMA, utc_now, max_size=12)
     sightings = DatabaseSightings(database.pool, settings.instance, utc_now)
     epoch = await kit.eventually(lambda: people.epoch(database.pool), "database")
-    await people.ensure_first(database.pool, *_first_user(), utc_now())
-    await sightings.start()
+    first = _first_user()
+    await kit.eventually(lambda: people.ensure_first(database.pool, *first, utc_now()), "database")
+    await kit.eventually(sightings.start, "database")
     async with connect(settings.sidecar, settings.dapr_token) as dapr:
         api.state.backend = requests.Backend(database, dapr, epoch)
         consumer = Consumer(
@@ -93,7 +97,7 @@ async def _parts(api: FastAPI, settings: Settings) -> AsyncIterator[Parts]:
             background=[relay.run],
         )
     await sightings.stop()
-    await database.pool.close()
+    await database.close()
 
 
 def _subscriptions(consumer: Consumer[Transaction], database: Database) -> list[Subscription]:
@@ -147,7 +151,12 @@ def _database_check(database: Database) -> Callable[[], Awaitable[None]]:
 def _first_user() -> tuple[str, str, str]:
     """Address, name and zone of user 1, made at the first start."""
     email = os.environ.get("TODO_EMAIL", "me@localhost.test")
-    return email, os.environ.get("TODO_NAME", email.partition("@")[0]), os.environ.get("TODO_ZONE", _local_zone())
+    zone = os.environ.get("TODO_ZONE", _local_zone())
+    try:
+        zone_info(zone, "TODO_ZONE")
+    except RuleError as error:
+        raise SettingsError(str(error)) from error
+    return email, os.environ.get("TODO_NAME", email.partition("@")[0]), zone
 
 
 def _local_zone() -> str:

@@ -5,7 +5,7 @@ wait for each other and never in a circle.
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import EllipsisType
 from typing import Any
@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 from todo.backend import telling
 from todo.backend.store import letters, people, tasks
-from todo.backend.store.people import User
+from todo.backend.store.people import Owner, User
 from todo.contracts import events
 from todo.domain import series as series_rules
 from todo.domain import task as task_rules
@@ -58,7 +58,7 @@ class Draft:
     repetition: Repetition | None = None
 
 
-async def create(db: Executor, context: Context, user: User, draft: Draft) -> tuple[Task, TaskSeries | None]:
+async def create(db: Executor, context: Context, user: Owner | User, draft: Draft) -> tuple[Task, TaskSeries | None]:
     """Make a task, with a series of its own if it repeats. Raises `RuleError`."""
     task = Task(
         id=uuid4(),
@@ -85,12 +85,15 @@ async def edit(  # noqa: PLR0913 - what is edited, by whom, from which version
     task_id: UUID,
     *,
     expected: int | None,
-    changes: dict[str, Any],
+    changes: dict[str, Any] | Callable[[Task], dict[str, Any]],
     repetition: Repetition | EllipsisType | None = ...,
 ) -> tuple[Task, TaskSeries | None]:
-    """Change fields, and the series from this occurrence on if `repetition` is given (None ends it)."""
+    """Change fields, and the series from this occurrence on if `repetition` is given (None ends it).
+
+    Changes that depend on the task are a function of it, called once it is locked.
+    """
     series, task = await _lock(unit, user_id, task_id, expected)
-    edited = task_rules.edit(task, context.now, **changes)
+    edited = task_rules.edit(task, context.now, **(changes(task) if callable(changes) else changes))
     if repetition is not ...:
         changed = await _edit_series(unit, series, edited, repetition)
         if changed is not series:
@@ -138,7 +141,10 @@ async def snooze(  # noqa: PLR0913 - whose reminder, which, until when
 async def delete(  # noqa: PLR0913 - whose task, from which version, how much of it
     unit: Transaction, context: Context, user_id: int, task_id: UUID, *, expected: int | None, whole_series: bool | None
 ) -> None:
-    """Delete a task: one occurrence (its successor comes) or the series. Raises `RuleError` if that is not said."""
+    """Delete a task: one occurrence (its successor comes), or the series with every open one.
+
+    Raises `RuleError` if that is not said.
+    """
     series, task = await _lock(unit, user_id, task_id, expected)
     if series is not None and series.is_alive:
         if whole_series is None:
@@ -150,6 +156,9 @@ async def delete(  # noqa: PLR0913 - whose task, from which version, how much of
             return
         series = replace(series, deleted=True)
         await tasks.update_series(unit.connection, series)
+        others = await tasks.open_occurrences(unit.connection, series.id)
+        gone = [(task_rules.delete(one, context.now), series) for one in others if one.id != task.id]
+        await store_all(unit, context, events.TASK_DELETED, gone)
     await _store(unit, context, events.TASK_DELETED, task, task_rules.delete(task, context.now), series)
 
 
@@ -202,7 +211,7 @@ async def _lock(unit: Transaction, user_id: int, task_id: UUID, expected: int | 
     if expected is not None and task.version != expected:
         raise StaleError(task.version)
     if task.series_id and series is None:  # it became a series between the two looks
-        raise StaleError(task.version)
+        series = await tasks.series(unit.connection, task.series_id, lock=True)
     return series, task
 
 

@@ -91,19 +91,24 @@ async def _occurrence(event: Event, unit: Transaction, context: Context) -> None
         return
     if series is None or predecessor is None:
         raise AssertionError("an objection was due")
+    there = await tasks.occurrence(unit.connection, series.id, said.seq)
+    if there is not None and not there.withdrawn:
+        return  # made before; a tombstone counts, so what was deleted stays deleted
     if isinstance(said, SeriesEnded):
         await tasks.update_series(unit.connection, replace(series, ended_seq=said.seq))
-        return
-    await _make(unit, context, series, predecessor, said)
+    else:
+        await _make(unit, context, series, predecessor, said, there)
 
 
 def _objection(said: OccurrenceDue | SeriesEnded, series: TaskSeries | None, predecessor: Task | None) -> str:
     """Why this does not apply, or nothing."""
     if series is None or predecessor is None or predecessor.series_id != said.series_id:
         return "the series or its predecessor is not here"
+    if isinstance(said, OccurrenceDue) and series.ended_seq == said.seq:
+        return "the series has ended"
     objections = {
         "the series was deleted": series.deleted,
-        "the series has ended": series.ended_seq is not None,
+        "the series has ended": series.ended_seq is not None and series.ended_seq != said.seq,
         f"it was dated under generation {said.generation}, not {series.generation}": (
             series.generation != said.generation
         ),
@@ -128,22 +133,25 @@ async def _decline(said: OccurrenceDue | SeriesEnded, unit: Transaction, reason:
     )
 
 
-async def _make(
-    unit: Transaction, context: Context, series: TaskSeries, predecessor: Task, said: OccurrenceDue
+async def _make(  # noqa: PLR0913 - all that an occurrence comes from
+    unit: Transaction,
+    context: Context,
+    series: TaskSeries,
+    predecessor: Task,
+    said: OccurrenceDue,
+    withdrawn: Task | None,
 ) -> None:
-    """Make the occurrence, or bring back a withdrawn one; one that is there, even as a tombstone, stays."""
+    """Make the occurrence, or bring back the withdrawn one."""
     due = _due(said, series.start.zone)
-    there = await tasks.occurrence(unit.connection, series.id, said.seq)
-    if there is None:
+    if withdrawn is None:
         made = task_rules.successor(predecessor, said.seq, due, context.now)
         change = telling.change(
             events.TASK_CREATED, made, series, epoch=context.epoch, now=context.now, cause=context.cause
         )
         await tasks.insert(unit.connection, made, change, context.now)
-    elif there.withdrawn:
-        await commands.store_all(
-            unit, context, events.TASK_UPDATED, [(task_rules.revive(there, due, context.now), series)]
-        )
+    else:
+        revived = task_rules.revive(withdrawn, due, context.now)
+        await commands.store_all(unit, context, events.TASK_UPDATED, [(revived, series)])
 
 
 def _due(said: OccurrenceDue, zone: str) -> Due:

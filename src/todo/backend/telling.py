@@ -53,7 +53,7 @@ def change(  # noqa: PLR0913 - a change has this many parts
 
 
 def _occurrence(task: Task, series: TaskSeries) -> Occurrence | None:
-    if task.seq is None:
+    if task.seq is None or task.seq < series.first_seq:  # made under a rule that was edited at a later occurrence
         return None
     return Occurrence(
         series_id=series.id,
@@ -76,7 +76,10 @@ def _moment(due: Due) -> str:
 def again(task: Task, series: TaskSeries | None, epoch: int, now: dt.datetime) -> Outgoing:
     """Tell of the present version once more: consumers that have it do nothing, the others heal."""
     told = snapshot(task, series, epoch)
-    return outgoing(names.BACKEND.app_id, names.TASK_EVENTS, TASK_UPDATED, str(task.id), told, now=now)
+    event_id = f"again:{epoch}:{task.id}:{task.version}"
+    return outgoing(
+        names.BACKEND.app_id, names.TASK_EVENTS, TASK_UPDATED, str(task.id), told, now=now, event_id=event_id
+    )
 
 
 def replayed(original: bytes, event_id: str, number: int) -> bytes | None:

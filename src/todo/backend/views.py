@@ -7,9 +7,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 import structlog
 
-from todo.backend.store import deliveries, letters, rows, tasks
+from todo.backend.store import deliveries, letters, tasks
 from todo.contracts import claims, names, schedule
-from todo.contracts.events import ReminderKey
+from todo.contracts.events import Outcome, ReminderKey
 from todo.dapr.client import Dapr
 from todo.dapr.errors import DaprError
 from todo.domain.task import Task
@@ -25,11 +25,6 @@ SELECT seq, reason, at FROM declined_occurrences WHERE series_id = $1 AND seq = 
 """
 _LETTERS_OF: Final = "SELECT id, app, topic, error, status, parked_at FROM dead_letters WHERE subject = $1 ORDER BY id"
 _OUTBOX_OF: Final = "SELECT id, topic, created_at FROM outbox WHERE key = $1 ORDER BY id"
-
-
-def due_sort(task: Task) -> dt.datetime:
-    """The value a list sorted by due date places a task at."""
-    return task.due.sort_key if task.due else rows.NEVER
 
 
 async def reminder_history(db: Executor, task: Task, now: dt.datetime) -> list[dict[str, Any]]:
@@ -99,7 +94,7 @@ async def ask(dapr: Dapr, app_id: str, method: str, question: object, answer: ty
     """Ask another service through the sidecars; None when it is away, which a view says and survives."""
     try:
         return msgspec.json.decode(await dapr.invoke(app_id, method, msgspec.json.encode(question)), type=answer)
-    except (DaprError, msgspec.DecodeError) as error:
+    except (DaprError, msgspec.DecodeError, UnicodeDecodeError) as error:
         log.warning("no answer", app=app_id, method=method, reason=str(error))
         return None
 
@@ -110,7 +105,7 @@ def _state(task: Task, instance: Any, attempts: Sequence[Row], now: dt.datetime)
     if "delivered" in outcomes:
         return "delivered"
     if instance is None or not task.is_open:
-        return outcomes[-1] if outcomes else "withdrawn"
+        return outcomes[-1] if outcomes and outcomes[-1] != Outcome.DEFERRED else "withdrawn"  # none is tried again
     if instance.dismissed:
         return "dismissed"
     if outcomes:

@@ -145,10 +145,9 @@ class Dapr:
     async def job_schedule(self, name: str) -> str | None:
         """The schedule a job of this app is registered with, None if it cannot be told."""
         try:
-            answer = await self._call("GET", f"/v1.0/jobs/{name}")
+            return _decode(await self._call("GET", f"/v1.0/jobs/{name}"), _Registered).schedule
         except (SidecarAwayError, CallRefusedError):  # daprd answers 500 for a job that is not there
             return None
-        return msgspec.json.decode(answer, type=_Registered).schedule
 
     async def secret(self, store: str, name: str) -> dict[str, str]:
         """Read one secret: its keys and values."""

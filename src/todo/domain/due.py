@@ -50,10 +50,12 @@ def parse_due(at: dt.datetime | None, date: dt.date | None, zone: str) -> Due | 
         raise RuleError("due_date", "given together with due_at", "give one of them")
     zone_info(zone)
     if at is not None:
-        _check_year("due_at", at.year)
-        return Due(zone, at=wall_time("due_at", at, zone) if at.tzinfo is None else at.astimezone(dt.UTC))
+        check_year("due_at", at.year)
+        instant = wall_time("due_at", at, zone) if at.tzinfo is None else at.astimezone(dt.UTC)
+        check_year("due_at", instant.year)
+        return Due(zone, at=instant)
     if date is not None:
-        _check_year("due_date", date.year)
+        check_year("due_date", date.year)
         return Due(zone, date=date)
     return None
 
@@ -84,6 +86,7 @@ def to_instant(local: dt.datetime, zone: str) -> dt.datetime:
     return local.replace(tzinfo=zone_info(zone), fold=0).astimezone(dt.UTC)
 
 
-def _check_year(field: str, year: int) -> None:
+def check_year(field: str, year: int) -> None:
+    """Keep instants where every zone and every sum of them stays in the calendar. Raises `RuleError`."""
     if year not in YEARS:
         raise RuleError(field, f"the year {year} is out of range", f"use {YEARS.start} to {YEARS.stop - 1}")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from todo.domain.due import YEARS, Due, to_instant, zone_info
+from todo.domain.due import Due, check_year, to_instant, zone_info
 from todo.domain.errors import RuleError
 
 GRACE: Final = dt.timedelta(minutes=1)  # "due now" is not late
@@ -18,7 +18,8 @@ MAX_REMINDERS: Final = 20
 MAX_OFFSET: Final = dt.timedelta(days=366)
 _DURATION: Final = re.compile(
     r"(?P<sign>[-+]?)P(?:(?P<weeks>\d{1,3})W)?(?:(?P<days>\d{1,4})D)?"
-    r"(?:T(?:(?P<hours>\d{1,5})H)?(?:(?P<minutes>\d{1,6})M)?(?:(?P<seconds>\d{1,8})S)?)?"
+    r"(?:T(?=\d)(?:(?P<hours>\d{1,5})H)?(?:(?P<minutes>\d{1,6})M)?(?:(?P<seconds>\d{1,8})S)?)?",
+    re.ASCII | re.IGNORECASE,
 )
 _FIX: Final = 'use an ISO 8601 duration relative to due, such as "-PT1H" or "-P1D", or an instant with an offset'
 
@@ -55,7 +56,7 @@ class Instance:
 
 def parse_reminder(text: str, field: str = "reminders") -> Reminder:
     """Read and normalise one reminder. Raises `RuleError`."""
-    match = _DURATION.fullmatch(text.strip().upper())
+    match = _DURATION.fullmatch(text.strip())
     if match and any(match[part] for part in ("weeks", "days", "hours", "minutes", "seconds")):
         return _relative(field, match)
     try:
@@ -64,9 +65,9 @@ def parse_reminder(text: str, field: str = "reminders") -> Reminder:
         raise RuleError(field, f"{text[:40]!r} is not a reminder", _FIX) from None
     if at.tzinfo is None:
         raise RuleError(field, f"{text[:40]!r} has no time zone", _FIX)
-    if at.year not in YEARS:
-        raise RuleError(field, f"the year {at.year} is out of range", f"use {YEARS.start} to {YEARS.stop - 1}")
+    check_year(field, at.year)
     at = at.astimezone(dt.UTC)
+    check_year(field, at.year)
     return Reminder(at.isoformat().replace("+00:00", "Z"), at=at)
 
 

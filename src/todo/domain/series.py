@@ -7,7 +7,7 @@ from uuid import UUID
 from todo.domain import recurrence
 from todo.domain.due import Due
 from todo.domain.errors import RuleError
-from todo.domain.recurrence import Mode, Policy
+from todo.domain.recurrence import Mode, Policy, RecurrenceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +52,18 @@ class TaskSeries:
 def start_series(series_id: UUID, user_id: int, repetition: Repetition, due: Due | None) -> TaskSeries:
     """Begin a series at a due date. Raises `RuleError` for a rule that is wrong or has no date from there on."""
     start = _start(due)
-    series = TaskSeries(
-        id=series_id,
-        user_id=user_id,
-        rule=recurrence.parse_rule(repetition.rule).text,
-        start=start,
-        mode=repetition.mode,
-        policy=repetition.policy,
-    )
-    recurrence.first_due(series.recurrence)
+    try:
+        series = TaskSeries(
+            id=series_id,
+            user_id=user_id,
+            rule=recurrence.parse_rule(repetition.rule).text,
+            start=start,
+            mode=repetition.mode,
+            policy=repetition.policy,
+        )
+        recurrence.first_due(series.recurrence)
+    except RecurrenceError as error:  # it names the part of the rule, callers know the field the rule is in
+        raise RuleError("recurrence.rule", f"{error.field} {error.problem}", error.fix) from error
     return series
 
 

@@ -129,9 +129,9 @@ def reopen(task: Task, now: dt.datetime) -> Task:
     """Undo closing. Firings that passed meanwhile are skipped, not mailed late."""
     if task.status is Status.OPEN or task.deleted:
         return task
-    opened = replace(task, status=Status.OPEN, closed_at=None, closed_version=None)
-    overdue = replace(opened, instances=())
-    return _next(remind(overdue, now), now, touched=True)
+    dismissed = tuple(one for one in task.instances if one.dismissed)
+    opened = replace(task, status=Status.OPEN, closed_at=None, closed_version=None, instances=dismissed)
+    return _next(remind(opened, now), now, touched=True)
 
 
 def delete(task: Task, now: dt.datetime, *, withdrawn: bool = False) -> Task:
@@ -142,15 +142,28 @@ def delete(task: Task, now: dt.datetime, *, withdrawn: bool = False) -> Task:
 
 
 def snooze(task: Task, now: dt.datetime, until: dt.datetime, instead_of: str | None) -> Task:
-    """Remind once more at `until`; a firing of `instead_of` that is still to come is dismissed. Raises `RuleError`."""
+    """Remind once more at `until`. Raises `RuleError`.
+
+    Of `instead_of` a firing that is still to come is dismissed; a reminder at a fixed instant moves.
+    """
     if not task.is_open:
         raise RuleError("task", "it is closed", "reopen it first")
     if until <= now:
         raise RuleError("until", "it is not in the future", "choose a later instant")
     again = reminder.parse_reminder(until.isoformat(), "until").text
-    reminders = reminder.parse_reminders([*task.reminders, again])
-    known = reminder.dismiss(task.instances, instead_of) if instead_of else task.instances
-    return edit(replace(task, instances=known), now, reminders=reminders) if again not in task.reminders else task
+    before = _own_reminder(task, instead_of) if instead_of else None
+    kept = [text for text in task.reminders if before is None or before.at is None or text != before.text]
+    reminders = reminder.parse_reminders([*kept, again])
+    if before is None or before.text == again:
+        return edit(task, now, reminders=reminders)
+    return edit(task, now, reminders=reminders, instances=reminder.dismiss(task.instances, before.text))
+
+
+def _own_reminder(task: Task, text: str) -> reminder.Reminder:
+    own = reminder.parse_reminder(text, "reminder")
+    if own.text not in task.reminders:
+        raise RuleError("reminder", f"the task has no reminder {own.text}", "give one of its `reminders`")
+    return own
 
 
 def successor(task: Task, seq: int, due: Due, now: dt.datetime) -> Task:
@@ -201,8 +214,9 @@ def _next(task: Task, now: dt.datetime, *, touched: bool | None = None) -> Task:
 
 
 def _check_text(field: str, text: str) -> None:
-    if "\x00" in text:
-        raise RuleError(field, "it contains U+0000", "remove the character")
+    strange = next((character for character in text if character < " " and character not in "\t\r\n"), None)
+    if strange is not None:
+        raise RuleError(field, f"it contains the control character U+{ord(strange):04X}", "remove the character")
     try:
         text.encode()
     except UnicodeEncodeError:

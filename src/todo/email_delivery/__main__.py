@@ -1,6 +1,6 @@
 """`python -m todo.email_delivery`: mail the reminders that are due.
 
-Environment: `SMTP_URL`, `TODO_MAIL_FROM`, `TODO_SMTP_CONNECTIONS` (8), and what every service reads.
+Environment: `SMTP_URL`, `TODO_MAIL_FROM`, `TODO_SMTP_CONNECTIONS` (10), and what every service reads.
 """
 
 from todo.contracts import names

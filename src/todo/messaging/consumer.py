@@ -7,6 +7,7 @@ by one from the beginning and counted before they are touched: one that was seen
 kills the process, and is parked too.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -68,6 +69,7 @@ class Consumer(Generic[U]):
         self._sightings = sightings
         self._clock = clock
         self._begun: dict[str, int] = {}  # sightings counted by this process, which is still alive
+        self._counting = asyncio.Lock()  # two deliveries of an event at the same time are one sighting
 
     async def deliver(self, topic: str, originals: Sequence[bytes]) -> None:
         """Process a batch of one topic, all of it. Raises `UnavailableError`: nothing happened, deliver it again."""
@@ -135,9 +137,10 @@ class Consumer(Generic[U]):
 
     async def _sight(self, event_id: str) -> int:
         """Count a sighting once in the life of a process: one that is put off here has not ended it."""
-        if event_id not in self._begun:
-            self._begun[event_id] = await self._sightings.begin(event_id)
-        return self._begun[event_id]
+        async with self._counting:
+            if event_id not in self._begun:
+                self._begun[event_id] = await self._sightings.begin(event_id)
+            return self._begun[event_id]
 
     def _letter(self, event: Event | Unreadable, error: str, attempts: int) -> EventParked:
         metrics.parked.labels(event.topic).inc()

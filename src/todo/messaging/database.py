@@ -5,6 +5,8 @@ from typing import Any, Final
 import asyncpg
 
 from todo.contracts.clock import Clock
+from todo.messaging import outbox
+from todo.messaging.bell import Bell
 from todo.messaging.postgres import Connection
 from todo.messaging.unit import Database
 
@@ -30,7 +32,7 @@ async def connect(
 
 async def open_database(url: str, schema: str, clock: Clock, *, max_size: int = 8) -> Database:
     """A pool on the schema. Connects lazily: a service starts while its database is away, and says so in `/readyz`."""
-    pool: Any = asyncpg.create_pool(
+    pool: Any = await asyncpg.create_pool(
         url,
         min_size=0,
         max_size=max_size,
@@ -38,8 +40,13 @@ async def open_database(url: str, schema: str, clock: Clock, *, max_size: int = 
         server_settings=_server_settings(schema),
         command_timeout=_COMMAND_TIMEOUT,
         timeout=_COMMAND_TIMEOUT,
+        reset=_keep,
     )
-    return Database(await pool, clock)
+    return Database(pool, clock, Bell(pool, outbox.CHANNEL_PREFIX + schema))
+
+
+async def _keep(_: Connection) -> None:
+    """Hand a connection back as it is: asyncpg has ended its transaction, and nothing here changes its session."""
 
 
 def _server_settings(schema: str) -> dict[str, str]:

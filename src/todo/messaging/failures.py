@@ -14,6 +14,7 @@ _ENVIRONMENT: Final = (
     OSError,
     asyncio.TimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the connection broke between two messages of the protocol
     asyncpg.PostgresConnectionError,  # 08xxx
     asyncpg.InsufficientResourcesError,  # 53xxx: disk full, out of memory, too many connections
     asyncpg.OperatorInterventionError,  # 57xxx: shutting down, starting up, cancelled, terminated

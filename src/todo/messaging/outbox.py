@@ -17,14 +17,6 @@ CREATE: Final = (
         created_at timestamptz NOT NULL
     ) WITH (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000)
     """,
-    """
-    CREATE FUNCTION outbox_wake() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        PERFORM pg_notify('outbox_' || TG_TABLE_SCHEMA, '');
-        RETURN NULL;
-    END $$
-    """,
-    "CREATE TRIGGER outbox_wake AFTER INSERT ON outbox FOR EACH STATEMENT EXECUTE FUNCTION outbox_wake()",
 )
 
 # $1 topics, $2 keys, $3 envelopes, $4 now

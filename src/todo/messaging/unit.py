@@ -14,6 +14,7 @@ from todo.contracts.events import EventData
 from todo.dapr.client import Dapr, Message
 from todo.dapr.subscriber import UnavailableError
 from todo.messaging import outbox
+from todo.messaging.bell import Bell
 from todo.messaging.failures import is_environment
 from todo.messaging.postgres import Connection, Pool
 
@@ -27,11 +28,22 @@ class Outgoing(msgspec.Struct, frozen=True):
 
 
 def outgoing(  # noqa: PLR0913 - an event has this many attributes
-    app_id: str, topic: str, event_type: str, subject: str, data: EventData, *, now: dt.datetime, cause: str = ""
+    app_id: str,
+    topic: str,
+    event_type: str,
+    subject: str,
+    data: EventData,
+    *,
+    now: dt.datetime,
+    cause: str = "",
+    event_id: str = "",
 ) -> Outgoing:
-    """Write an event of this app. `cause` is the traceparent of what it follows from; without one a trace starts."""
+    """Write an event of this app. `cause` is the traceparent of what it follows from; without one a trace starts.
+
+    `event_id` is for what may be told again and again: were it parked, it would be one dead letter.
+    """
     written = envelope.encode(
-        event_id=uuid4(),
+        event_id=event_id or uuid4(),
         event_type=event_type,
         source=app_id,
         subject=subject,
@@ -103,11 +115,22 @@ class Transaction:
 
 
 class Database:
-    """One service's database: a pool, and transactions that carry their events."""
+    """One service's database: a pool, and transactions that carry their events and wake the relay."""
 
-    def __init__(self, pool: Pool, clock: Clock) -> None:
+    def __init__(self, pool: Pool, clock: Clock, bell: Bell | None = None) -> None:
         self.pool = pool
         self.clock = clock
+        self._bell = bell
+
+    def wake_relay(self) -> None:
+        """Say that outbox rows were committed; `transaction` says it by itself."""
+        if self._bell:
+            self._bell.ring()
+
+    async def close(self) -> None:
+        if self._bell:
+            await self._bell.stop()
+        await self.pool.close()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -121,6 +144,7 @@ class Database:
             if is_environment(error) and not isinstance(error, UnavailableError):
                 raise UnavailableError(f"database: {type(error).__name__}: {error}") from error
             raise
+        self.wake_relay()  # whether it told of anything or not: statements may write outbox rows of their own
 
 
 class DirectUnit:

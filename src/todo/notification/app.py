@@ -123,7 +123,7 @@ async def _database(url: str, clock: Clock) -> AsyncIterator[Database]:
         yield database
     finally:
         with suppress(TimeoutError):
-            await asyncio.wait_for(database.pool.close(), CLOSING)
+            await asyncio.wait_for(database.close(), CLOSING)
         database.pool.terminate()
 
 

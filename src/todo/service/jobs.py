@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from todo.dapr.client import Dapr, JobSchedule
 from todo.dapr.errors import DaprError
@@ -70,13 +71,18 @@ class Wakeups:
         """
         while True:
             try:
-                if await dapr.job_schedule(self.job.name) != self.job.schedule.schedule:
-                    await dapr.schedule_job(self.job.name, self.job.schedule)
+                await self._register(dapr)
                 delay = ASSERT_EVERY
             except DaprError as error:
                 log.warning("job not registered, will try again", job=self.job.name, reason=str(error))
                 delay = 1.0
             await asyncio.sleep(delay)
+
+    async def _register(self, dapr: Dapr) -> None:
+        wanted = self.job.schedule
+        there = await dapr.job_schedule(self.job.name)
+        if there != wanted.schedule:  # what is there with another period is replaced, what cannot be told is not
+            await dapr.schedule_job(self.job.name, replace(wanted, overwrite=there is not None))
 
     async def stop(self) -> None:
         """End the looks under way; each is a transaction, or idempotent."""

@@ -37,7 +37,7 @@ class Result:
 def todo(*arguments: str, data: Path, **environ: str) -> Result:
     """Run `todo` to its end."""
     env = PLAIN | {"TODO_DATA": str(data)} | environ
-    done = subprocess.run([*COMMAND, *arguments], env=env, capture_output=True, text=True, timeout=90, check=False)  # noqa: S603
+    done = subprocess.run([*COMMAND, *arguments], env=env, capture_output=True, text=True, timeout=90, check=False)
     assert "Traceback" not in done.stderr, done.stderr
     return Result(done.returncode, done.stdout, done.stderr)
 
@@ -81,7 +81,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     log = data.parent / "up.log"
     with log.open("wb") as out:
         command = [*COMMAND, "up", "--free-ports", "--data", str(data), "--log-format", "json"]
-        process = subprocess.Popen(command, env=PLAIN, stdout=out, stderr=out)  # noqa: S603 - our own command
+        process = subprocess.Popen(command, env=PLAIN, stdout=out, stderr=out)
     try:
         yield Running(data, _ready(process, data, log))
     finally:

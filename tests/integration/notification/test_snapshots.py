@@ -115,16 +115,25 @@ async def test_a_withdrawn_instance_that_is_wanted_again_waits_again(scenario: S
     assert (row.state, row.next_at) == (State.WAITING, NOON + HOUR)
 
 
-@pytest.mark.parametrize("ending", ["withdrawn", "suppressed"])
-async def test_an_instance_that_is_wanted_again_too_late_is_skipped(scenario: Scenario, ending: str) -> None:
+async def test_what_was_suppressed_stays_so_when_it_is_wanted_again_too_late(scenario: Scenario) -> None:
+    """It has ended, and its owner was told how."""
+    first = task(firing(NOON))
+    await scenario.arrive(first)
+    await scenario.tick()
+    await scenario.settle(await scenario.row(first), Outcome.SUPPRESSED)
+
+    await scenario.arrive(newer(first, firing(NOON, past=True)))
+
+    assert (await scenario.row(first)).state is State.SUPPRESSED
+    assert await scenario.publish() == []
+
+
+async def test_an_instance_that_is_wanted_again_too_late_is_skipped(scenario: Scenario) -> None:
     first = task(firing(NOON))
     closed = newer(first, status="done")
     await scenario.arrive(first)
-    if ending == "suppressed":
-        await scenario.tick()
-        await scenario.settle(await scenario.row(first), Outcome.SUPPRESSED)
     await scenario.arrive(closed)
-    assert (await scenario.row(first)).state == ending
+    assert (await scenario.row(first)).state is State.WITHDRAWN
     scenario.pass_time(HOUR)
 
     await scenario.arrive(newer(closed, firing(NOON, past=True)))

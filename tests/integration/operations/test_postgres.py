@@ -82,7 +82,7 @@ time.sleep(600)
 
 
 def supervisor_of(folder: Path, mode: str) -> tuple[subprocess.Popen[str], int]:
-    process = subprocess.Popen(  # noqa: S603 - this test's own program
+    process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(ORPHANING), str(folder), mode], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None

@@ -1,31 +1,46 @@
 """The public API's shapes. Input is strict: no unknown fields, no silent conversions; null means null."""
 
 import datetime as dt
+import re
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
-from todo.backend.store.people import User
+from todo.backend.store.people import Owner
 from todo.domain import reminder
 from todo.domain.due import Due, parse_due
 from todo.domain.recurrence import Mode, Policy
 from todo.domain.series import Repetition, TaskSeries
 from todo.domain.task import Status, Task, check_labels, check_notes, check_title
+from todo.messaging.postgres import Row
 
 Priority = Annotated[int, Field(ge=1, le=4, description="1 is the most urgent, 4 is none")]
 Text = Annotated[str, Field(max_length=100_000)]
 
 
-def _text_only(value: object) -> object:
-    """JSON has no dates: they are text, and a number is no instant."""
-    if not isinstance(value, str):
-        raise ValueError("give it as ISO 8601 text, such as 2026-03-01T09:00:00+01:00 or 2026-03-01")  # noqa: TRY004
-    return value
+def _written_as(pattern: str, example: str) -> BeforeValidator:
+    """JSON has no dates: they are text of one form. Pydantic alone would take 2026 for seconds since 1970."""
+
+    def check(value: object) -> object:
+        if not isinstance(value, str) or re.match(pattern, value) is None:
+            raise PydanticCustomError("not_iso_8601", "it is not ISO 8601 text", {"example": example})
+        return value
+
+    return BeforeValidator(check, json_schema_input_type=str)
 
 
-Instant = Annotated[dt.datetime, BeforeValidator(_text_only), Field(strict=False)]
-Day = Annotated[dt.date, BeforeValidator(_text_only), Field(strict=False)]
+Instant = Annotated[
+    dt.datetime,
+    _written_as(r"[0-9]{4,}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:", "2026-03-01T09:00:00+01:00"),
+    Field(strict=False, json_schema_extra={"format": "date-time"}),
+]
+Day = Annotated[
+    dt.date,
+    _written_as(r"[0-9]{4,}-[0-9]{2}-[0-9]{2}$", "2026-03-01"),
+    Field(strict=False, json_schema_extra={"format": "date"}),
+]
 
 DUE_FIELDS: Final = frozenset({"due_at", "due_date", "zone"})
 
@@ -62,7 +77,7 @@ class TaskIn(_Input):
     reminders: list[Text] = Field([], description="ISO 8601 durations relative to due (-PT1H), or instants")
     recurrence: RecurrenceIn | None = None
 
-    def fields(self, user: User) -> dict[str, Any]:
+    def fields(self, user: Owner) -> dict[str, Any]:
         """The checked fields of a `Task`, title excepted. Raises `RuleError`."""
         return {
             "notes": check_notes(self.notes),
@@ -86,7 +101,7 @@ class TaskPatch(_Input):
     reminders: list[Text] | None = None
     recurrence: RecurrenceIn | None = None
 
-    def changes(self, before: Due | None, user: User) -> dict[str, Any]:
+    def changes(self, before: Due | None, user: Owner) -> dict[str, Any]:
         """The checked changes to a `Task`. Raises `RuleError`."""
         given = self.model_fields_set
         changes: dict[str, Any] = {}
@@ -104,12 +119,14 @@ class TaskPatch(_Input):
             changes["due"] = self._due(before, user)
         return changes
 
-    def _due(self, before: Due | None, user: User) -> Due | None:
-        """The due that results: giving an instant replaces a day and the other way round."""
+    def _due(self, before: Due | None, user: Owner) -> Due | None:
+        """The due that results: giving an instant replaces a day and the other way round; null clears its own kind."""
         zone = self.zone or (before.zone if before else user.zone)
-        if self.model_fields_set & {"due_at", "due_date"}:
-            return parse_due(self.due_at, self.due_date, zone)
-        return parse_due(before.at, before.date, zone) if before else None
+        at, date = self.due_at, self.due_date
+        if at is None and date is None and before is not None:
+            at = None if "due_at" in self.model_fields_set else before.at
+            date = None if "due_date" in self.model_fields_set else before.date
+        return parse_due(at, date, zone)
 
 
 class SnoozeIn(_Input):
@@ -132,7 +149,7 @@ class PreviewIn(_Input):
 class UserIn(_Input):
     email: str = Field(max_length=254, pattern=r"^[^\s@<>\",;]+@[^\s@<>\",;]+$")
     name: str = Field("", max_length=100)
-    zone: str = Field("UTC", max_length=64)
+    zone: str = Field("UTC", max_length=64, description="IANA time zone")
 
 
 class UserPatch(_Input):
@@ -226,6 +243,15 @@ class TaskList(BaseModel):
     next_cursor: str | None = Field(description="give it back as `cursor` for the next page; null on the last")
 
 
+class WhyOut(BaseModel):
+    """What happened to a task and its reminders, in the order of time, and what comes next."""
+
+    task: dict[str, Any]
+    timeline: list[dict[str, Any]] = Field(description="steps with `at`, `where`, `what` and their details")
+    reminders: list[ReminderOut]
+    did_not_answer: list[str] = Field(description="services whose part is missing because they are away")
+
+
 class OccurrencesOut(BaseModel):
     occurrences: list[dt.datetime | dt.date]
 
@@ -289,6 +315,23 @@ def task_out(task: Task, series: TaskSeries | None) -> dict[str, Any]:
         "updated_at": task.updated_at,
         "closed_at": task.closed_at,
     }
+
+
+_LISTED: Final = tuple(name for name in TaskOut.model_fields if name != "recurrence")
+
+
+def listed_out(row: Row) -> dict[str, Any]:
+    """A row of a list in the shape of `TaskOut`, without the detour over the rules: lists are long."""
+    listed = {name: row[name] for name in _LISTED}
+    listed["recurrence"] = row["series_id"] and {
+        "series_id": row["series_id"],
+        "seq": row["seq"],
+        "rule": row["rule"],
+        "mode": row["mode"],
+        "policy": row["policy"],
+        "ended": row["ended_seq"] is not None,
+    }
+    return listed
 
 
 def _recurrence_out(task: Task, series: TaskSeries | None) -> dict[str, Any] | None:

@@ -1,5 +1,7 @@
 """Errors as RFC 9457 problem documents: a stable type, what is wrong, where, the fix. No traces, no secrets."""
 
+import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 import asyncpg
@@ -8,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from todo.backend.api.models import Problem
 from todo.backend.commands import ConflictError, NotFoundError, StaleError
@@ -32,20 +34,67 @@ _TITLES: Final = {
     500: "internal error",
     503: "unavailable",
 }
-RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": Problem, "description": _TITLES[status]} for status in (400, 404, 409, 412, 413, 422, 428, 503)
+EVERYWHERE: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": Problem, "description": _TITLES[status]} for status in (422, 503)
 }
 _FIXES: Final = {
     "missing": "give it",
     "extra_forbidden": "remove it, or check its spelling",
     "json_invalid": "send a JSON object",
+    "model_attributes_type": "send a JSON object, with content-type: application/json",
+    "dict_type": "send a JSON object, with content-type: application/json",
+    "string_type": "give text",
+    "string_unicode": "remove the half character (a lone surrogate)",
+    "string_too_long": "use at most {max_length} characters",
+    "string_too_short": "use at least {min_length} character",
+    "string_pattern_mismatch": "write it as in the OpenAPI document at /openapi.json",
+    "int_type": "give a whole number",
+    "int_parsing": "give a whole number",
+    "int_parsing_size": "give a smaller number",
+    "int_from_float": "give a whole number",
+    "greater_than_equal": "use {ge} or more",
+    "less_than_equal": "use {le} or less",
+    "list_type": "give a list",
+    "enum": "use {expected}",
+    "literal_error": "use {expected}",
+    "uuid_parsing": "give the id as the API returned it",
+    "not_iso_8601": "write it like {example}",
+    "datetime_parsing": "write it like 2026-03-01T09:00:00+01:00, in a year of four digits",
+    "datetime_from_date_parsing": "write it like 2026-03-01T09:00:00+01:00, in a year of four digits",
+    "date_parsing": "write it like 2026-03-01, in a year of four digits",
+    "date_from_datetime_parsing": "write it like 2026-03-01, in a year of four digits",
 }
+_BAD_REQUEST: Final = 400
+_MOST_FAULTS: Final = 20
+_MOST_CHARACTERS: Final = 200
 
 
 def problem(status: int, kind: str, detail: str, headers: dict[str, str] | None = None, **members: Any) -> Response:  # noqa: ANN401
     """One problem document; `kind` is stable and names the type."""
     body = {"type": f"urn:todo:problem:{kind}", "title": _TITLES.get(status, "error"), "status": status}
-    return JSONResponse(body | {"detail": detail} | members, status_code=status, headers=headers, media_type=MEDIA_TYPE)
+    text = json.dumps(body | {"detail": detail} | members)  # ASCII: what is at fault may be text that UTF-8 cannot say
+    return Response(text, status, headers, MEDIA_TYPE)
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """How a route documents the problems it answers with, beside those that every route has."""
+    return {status: {"model": Problem, "description": _TITLES[status]} for status in statuses}
+
+
+def document(app: FastAPI) -> None:
+    """Name the media type of problems in the OpenAPI document: FastAPI knows one per route, that of its success."""
+    write = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = write()
+        for path in document["paths"].values():
+            for operation in path.values():
+                for status, response in operation["responses"].items():
+                    if int(status) >= _BAD_REQUEST and "application/json" in response.get("content", {}):
+                        response["content"] = {MEDIA_TYPE: response["content"].pop("application/json")}
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
 
 
 def install(app: FastAPI) -> None:
@@ -58,32 +107,33 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(UnavailableError, _unavailable)
     app.add_exception_handler(asyncpg.PostgresError, _unavailable)
     app.add_exception_handler(asyncpg.InterfaceError, _unavailable)
+    app.add_exception_handler(asyncpg.InternalClientError, _unavailable)
     app.add_exception_handler(OSError, _unavailable)
     app.add_exception_handler(HTTPException, _http)  # type: ignore[arg-type]
     app.add_exception_handler(Exception, _unexpected)
 
 
 async def _rule(_: Request, error: RuleError) -> Response:
-    fault = {"field": error.field, "problem": error.problem, "fix": error.fix}
-    return problem(422, "invalid-input", str(error), errors=[fault])
+    return problem(422, "invalid-input", str(error), errors=[_fault_of(error.field, error.problem, error.fix)])
 
 
 async def _invalid(_: Request, error: RequestValidationError) -> Response:
-    faults = [_fault(one) for one in error.errors()]
+    faults = [_fault(one) for one in error.errors()[:_MOST_FAULTS]]
     detail = "; ".join(f"{one['field']}: {one['problem']}" for one in faults)
     return problem(422, "invalid-input", detail[:2000], errors=faults)
 
 
-def _fault(error: dict[str, Any]) -> dict[str, str]:
-    place = [str(part) for part in error["loc"] if part not in {"body", "query", "path", "header"}]
+def _fault(error: Mapping[str, Any]) -> dict[str, str]:
+    place = ".".join(str(part) for part in error["loc"][1:])[:_MOST_CHARACTERS]  # the first says body, path or query
     kind = error["type"]
     if kind == "json_invalid":
-        return {"field": "body", "problem": "it is not JSON", "fix": _FIXES[kind]}
-    return {
-        "field": ".".join(place) or "body",
-        "problem": error["msg"],
-        "fix": _FIXES.get(kind, "see the OpenAPI document at /openapi.json"),
-    }
+        return _fault_of("body", "it is not JSON", _FIXES[kind])
+    fix = _FIXES.get(kind, "see the OpenAPI document at /openapi.json").format_map(error.get("ctx", {}))
+    return _fault_of(place or "body", error["msg"][:_MOST_CHARACTERS], fix)
+
+
+def _fault_of(field: str, problem: str, fix: str) -> dict[str, str]:
+    return {"field": field, "problem": problem, "fix": fix}
 
 
 async def _not_found(_: Request, error: NotFoundError) -> Response:
@@ -102,10 +152,16 @@ async def _unavailable(request: Request, error: Exception) -> Response:
     if not is_environment(error):
         return await _unexpected(request, error)
     log.warning("request put off", path=request.url.path, reason=f"{type(error).__name__}: {error}")
-    return problem(503, "unavailable", "the database is away; nothing was changed, try again", {"retry-after": "1"})
+    detail = "the database is away: try again, and with an Idempotency-Key what was done after all is not done twice"
+    return problem(503, "unavailable", detail, {"retry-after": "1"})
 
 
 async def _http(_: Request, error: HTTPException) -> Response:
+    if error.status_code == _BAD_REQUEST:  # FastAPI's only one: a body that its JSON parser gave up on
+        fault = _fault_of(
+            "body", "it cannot be read as JSON", "send a JSON object in UTF-8, with numbers of sane length"
+        )
+        return problem(422, "invalid-input", "the body cannot be read as JSON", errors=[fault])
     kind = _TITLES.get(error.status_code, "error").replace(" ", "-")
     headers = dict(error.headers) if error.headers else None
     return problem(error.status_code, kind, str(error.detail), headers)

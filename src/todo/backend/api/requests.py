@@ -1,11 +1,11 @@
 """What the API's routes share: who asks, from which version, under which key, in which trace."""
 
 import base64
-import binascii
 import datetime as dt
 import hashlib
+import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from todo.backend.api.problems import problem
 from todo.backend.commands import ConflictError, Context
 from todo.backend.store import answers, people
-from todo.backend.store.people import User
+from todo.backend.store.people import Owner
 from todo.contracts.envelope import new_trace
 from todo.dapr.client import Dapr
 from todo.domain.errors import RuleError
@@ -26,6 +26,10 @@ from todo.messaging.unit import Database, Transaction
 
 MAX_BODY: Final = 1024 * 1024  # bytes
 MAX_KEY: Final = 200
+MOST_OWNERS: Final = 10_000
+MAX_NUMBER: Final = 2**63 - 1  # ids are PostgreSQL's bigint
+ANY: Final = -1  # If-Match: *
+_ETAG: Final = re.compile(r'(?P<any>\*|"\*")|(?:W/)?(?P<quote>"?)(?P<version>[0-9]{1,18})(?P=quote)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,59 +39,68 @@ class Backend:
     database: Database
     dapr: Dapr
     epoch: int
+    owners: dict[int, Owner] = field(default_factory=dict)  # seen before: a round trip less for every request
 
     def context(self, request: Request) -> Context:
         return Context(self.epoch, self.database.clock(), request.headers.get("traceparent") or new_trace())
 
 
-def _backend(request: Request) -> Backend:
+async def _backend(request: Request) -> Backend:  # FastAPI runs dependencies that are not async in a thread
+    return _of(request)
+
+
+def _of(request: Request) -> Backend:
     backend: Backend = request.app.state.backend
     return backend
 
 
 async def _caller(
     request: Request, user_id: Annotated[int, Query(description="whose; believed under TODO_AUTH=local")] = 1
-) -> User:
+) -> Owner:
     """The user a request is for. The one place where that is decided."""
-    return await find_user(_backend(request), user_id)
+    return await find_owner(_of(request), user_id)
 
 
-async def find_user(backend: Backend, user_id: int) -> User:
+async def find_owner(backend: Backend, user_id: int) -> Owner:
     """A user by id. Raises `RuleError`."""
-    user = await people.find(backend.database.pool, user_id) if 0 < user_id < 2**63 else None
+    if user_id in backend.owners:
+        return backend.owners[user_id]
+    user = await people.find(backend.database.pool, user_id) if 0 < user_id <= MAX_NUMBER else None
     if user is None:
         raise RuleError("user_id", f"there is no user {user_id}", "list them with `todo user list`")
-    return user
+    if len(backend.owners) >= MOST_OWNERS:
+        backend.owners.clear()
+    return backend.owners.setdefault(user_id, Owner(user.id, user.zone))
 
 
-def _expected_version(if_match: Annotated[str | None, Header(description='an ETag, such as "3", or *')] = None) -> int:
-    """The version in If-Match: 0 when there is none, -1 for any."""
+async def _expected_version(
+    if_match: Annotated[str | None, Header(description='an ETag, such as "3", or *')] = None,
+) -> int | None:
+    """The version in If-Match, `ANY` for a star, None when there is none. Raises `RuleError`."""
     if if_match is None:
-        return 0
-    text = if_match.strip().removeprefix("W/").strip('"')
-    if text == "*":
-        return -1
-    if not text.isdigit():
-        raise HTTPException(400, f"If-Match is {if_match[:40]!r}: give the ETag that reading the task returned")
-    return int(text)
+        return None
+    match = _ETAG.fullmatch(if_match.strip())
+    if match is None:
+        raise RuleError("If-Match", f"{if_match[:40]!r} is no version", 'give one ETag as it came, such as "3", or *')
+    return ANY if match["any"] else int(match["version"])
 
 
 TheBackend = Annotated[Backend, Depends(_backend)]
-Caller = Annotated[User, Depends(_caller)]
-Expected = Annotated[int, Depends(_expected_version)]
+Caller = Annotated[Owner, Depends(_caller)]
+Expected = Annotated[int | None, Depends(_expected_version)]
 IdempotencyKey = Annotated[
     str | None, Header(max_length=MAX_KEY, min_length=1, description="repeat a request safely when its answer was lost")
 ]
 
 
-def optional(expected: int) -> int | None:
+def optional(expected: int | None) -> int | None:
     """A version to check, or None for any."""
-    return expected if expected > 0 else None
+    return None if expected == ANY else expected
 
 
-def demanded(expected: int) -> int | None:
+def demanded(expected: int | None) -> int | None:
     """Like `optional`, for changes that would otherwise overwrite what the caller never saw."""
-    if expected == 0:
+    if expected is None:
         raise HTTPException(428, 'If-Match is missing: give the ETag you read, or "*" to overwrite whatever is there')
     return optional(expected)
 
@@ -137,6 +150,9 @@ async def _fingerprint(request: Request) -> str:
     return digest.hexdigest()
 
 
+_Place = Annotated[dt.datetime, msgspec.Meta(tz=True)]
+
+
 def write_cursor(value: dt.datetime, task_id: UUID) -> str:
     """A place in a list, opaque to callers."""
     return base64.urlsafe_b64encode(msgspec.json.encode([value, task_id])).decode().rstrip("=")
@@ -148,8 +164,8 @@ def read_cursor(cursor: str | None) -> tuple[dt.datetime, UUID] | None:
         return None
     try:
         padded = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        return msgspec.json.decode(padded, type=tuple[dt.datetime, UUID])
-    except (binascii.Error, ValueError, msgspec.DecodeError):
+        return msgspec.json.decode(padded, type=tuple[_Place, UUID])
+    except (ValueError, msgspec.DecodeError):
         raise RuleError("cursor", "it is not one of ours", "give back `next_cursor` as it came, or none") from None
 
 

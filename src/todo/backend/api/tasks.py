@@ -10,6 +10,7 @@ from starlette.responses import Response
 from todo.backend import commands, views
 from todo.backend.api import models, requests
 from todo.backend.api.models import PreviewIn, SnoozeIn, TaskIn, TaskPatch
+from todo.backend.api.problems import answers
 from todo.backend.api.requests import Caller, Expected, IdempotencyKey, TheBackend
 from todo.backend.commands import Draft, NotFoundError
 from todo.backend.store import tasks as store
@@ -18,6 +19,7 @@ from todo.domain.due import parse_due
 from todo.domain.errors import RuleError
 from todo.domain.series import TaskSeries
 from todo.domain.task import Task, check_title
+from todo.messaging.postgres import Row
 from todo.messaging.unit import Transaction
 
 router = APIRouter(tags=["tasks"])
@@ -25,16 +27,18 @@ router = APIRouter(tags=["tasks"])
 Limit = Annotated[int, Query(ge=1, le=500)]
 
 
-@router.post("/tasks", status_code=201, response_model=models.TaskOut)
+@router.post("/tasks", status_code=201, response_model=models.TaskOut, responses=answers(409, 413))
 async def create(
     body: TaskIn, request: Request, backend: TheBackend, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Create a task. Reminders that are due go out within about a second."""
-    user = await requests.find_user(backend, body.user_id)
+    user = await requests.find_owner(backend, body.user_id)
     draft = Draft(check_title(body.title), body.fields(user), body.recurrence.repetition if body.recurrence else None)
     context = backend.context(request)
     if idempotency_key is None and draft.repetition is None:  # one statement needs no transaction around it
-        return _created(*await commands.create(backend.database.pool, context, user, draft))
+        created = await commands.create(backend.database.pool, context, user, draft)
+        backend.database.wake_relay()
+        return _created(*created)
 
     async def act(unit: Transaction) -> Response:
         return _created(*await commands.create(unit.connection, context, user, draft))
@@ -66,16 +70,12 @@ async def list_tasks(  # noqa: PLR0913 - filters
         limit=limit,
     )
     found = await store.page(backend.database.pool, page)
-    series = await store.series_of(backend.database.pool, [task.series_id for task in found if task.series_id])
     return requests.answer(
-        {
-            "tasks": [models.task_out(task, series.get(task.series_id) if task.series_id else None) for task in found],
-            "next_cursor": _next_cursor(found, limit, by_due=by_due),
-        }
+        {"tasks": [models.listed_out(row) for row in found], "next_cursor": _next_cursor(found, limit, by_due=by_due)}
     )
 
 
-@router.get("/tasks/{task_id}", response_model=models.TaskDetail)
+@router.get("/tasks/{task_id}", response_model=models.TaskDetail, responses=answers(404))
 async def read(task_id: UUID, backend: TheBackend, user: Caller) -> Response:
     """A task, its ETag, and what became of each of its reminders."""
     task, series = await _find(backend, user.id, task_id)
@@ -83,13 +83,12 @@ async def read(task_id: UUID, backend: TheBackend, user: Caller) -> Response:
     return requests.answer(models.task_out(task, series) | {"reminder_history": history}, version=task.version)
 
 
-@router.patch("/tasks/{task_id}", response_model=models.TaskOut)
+@router.patch("/tasks/{task_id}", response_model=models.TaskOut, responses=answers(404, 412, 413, 428))
 async def edit(  # noqa: PLR0913 - the task and the request
     task_id: UUID, body: TaskPatch, request: Request, backend: TheBackend, user: Caller, expected: Expected
 ) -> Response:
     """Change a task. Absent fields stay, null clears; If-Match is required."""
     version = requests.demanded(expected)
-    before, _ = await _find(backend, user.id, task_id)
     given = "recurrence" in body.model_fields_set
     repetition = body.recurrence.repetition if body.recurrence else None
     async with backend.database.transaction() as unit:
@@ -98,14 +97,14 @@ async def edit(  # noqa: PLR0913 - the task and the request
             backend.context(request),
             user.id,
             task_id,
-            expected=version or before.version,
-            changes=body.changes(before.due, user),
+            expected=version,
+            changes=lambda before: body.changes(before.due, user),
             repetition=repetition if given else ...,
         )
     return _changed(task, series)
 
 
-@router.post("/tasks/{task_id}/complete", response_model=models.TaskOut)
+@router.post("/tasks/{task_id}/complete", response_model=models.TaskOut, responses=answers(404, 409, 412, 413))
 async def complete(  # noqa: PLR0913 - the task and the request
     task_id: UUID,
     request: Request,
@@ -123,7 +122,7 @@ async def complete(  # noqa: PLR0913 - the task and the request
     return await requests.act_once(backend, request, user.id, idempotency_key, act)
 
 
-@router.post("/tasks/{task_id}/reopen", response_model=models.TaskOut)
+@router.post("/tasks/{task_id}/reopen", response_model=models.TaskOut, responses=answers(404, 412))
 async def reopen(task_id: UUID, request: Request, backend: TheBackend, user: Caller, expected: Expected) -> Response:
     """Open a closed task again. A successor that nobody touched is withdrawn."""
     async with backend.database.transaction() as unit:
@@ -131,7 +130,7 @@ async def reopen(task_id: UUID, request: Request, backend: TheBackend, user: Cal
         return _changed(*await commands.reopen(unit, context, user.id, task_id, requests.optional(expected)))
 
 
-@router.post("/tasks/{task_id}/snooze", response_model=models.TaskOut)
+@router.post("/tasks/{task_id}/snooze", response_model=models.TaskOut, responses=answers(404, 413))
 async def snooze(task_id: UUID, body: SnoozeIn, request: Request, backend: TheBackend, user: Caller) -> Response:
     """Remind once more at another instant."""
     if body.until.tzinfo is None:
@@ -143,7 +142,7 @@ async def snooze(task_id: UUID, body: SnoozeIn, request: Request, backend: TheBa
     return _changed(task, series)
 
 
-@router.delete("/tasks/{task_id}", status_code=204)
+@router.delete("/tasks/{task_id}", status_code=204, responses=answers(404, 412))
 async def delete(  # noqa: PLR0913 - the task and the request
     task_id: UUID,
     request: Request,
@@ -167,7 +166,7 @@ async def delete(  # noqa: PLR0913 - the task and the request
     return Response(status_code=204)
 
 
-@router.get("/tasks/{task_id}/occurrences", response_model=models.OccurrencesOut)
+@router.get("/tasks/{task_id}/occurrences", response_model=models.OccurrencesOut, responses=answers(404))
 async def occurrences(
     task_id: UUID, backend: TheBackend, user: Caller, limit: Annotated[int, Query(ge=1, le=100)] = 5
 ) -> Response:
@@ -178,7 +177,7 @@ async def occurrences(
     return requests.answer({"occurrences": series_rules.preview(series, task.scheduled or task.due, limit)})
 
 
-@router.post("/occurrences/preview", response_model=models.OccurrencesOut)
+@router.post("/occurrences/preview", response_model=models.OccurrencesOut, responses=answers(413))
 async def preview(body: PreviewIn) -> Response:
     """The first dates of a series that is not saved yet."""
     due = parse_due(body.due_at, body.due_date, body.zone)
@@ -186,7 +185,7 @@ async def preview(body: PreviewIn) -> Response:
     return requests.answer({"occurrences": series_rules.preview(series, None, body.limit)})
 
 
-@router.get("/tasks/{task_id}/why")
+@router.get("/tasks/{task_id}/why", response_model=models.WhyOut, responses=answers(404))
 async def why(task_id: UUID, backend: TheBackend, user: Caller) -> Response:
     """One timeline of a task: versions, outbox, schedule, claims, attempts, dead letters, and what comes next."""
     task = await store.by_id(backend.database.pool, task_id)
@@ -211,11 +210,11 @@ def _changed(task: Task, series: TaskSeries | None) -> Response:
     return requests.answer(models.task_out(task, series), version=task.version)
 
 
-def _next_cursor(found: Sequence[Task], limit: int, *, by_due: bool) -> str | None:
+def _next_cursor(found: Sequence[Row], limit: int, *, by_due: bool) -> str | None:
     if len(found) < limit:
         return None
     last = found[-1]
-    return requests.write_cursor(views.due_sort(last) if by_due else last.created_at, last.id)
+    return requests.write_cursor(last["due_sort" if by_due else "created_at"], last["id"])
 
 
 def _plain(field: str, text: str | None) -> Any:  # noqa: ANN401 - the same value

@@ -10,14 +10,17 @@ KEPT_FOR: Final = dt.timedelta(days=7)
 
 async def begin(db: Connection, user_id: int, key: str, *, request: str, now: dt.datetime) -> Row | None:
     """Take the key, or return the answer that stands under it; waits for a request that is still running."""
-    taken = await db.fetchval(
-        "INSERT INTO answers (user_id, key, request, status, headers, body, created_at)"
-        " VALUES ($1, $2, $3, 0, '', '', $4) ON CONFLICT DO NOTHING RETURNING true",
-        user_id, key, request, now,
-    )  # fmt: skip
-    if taken:
-        return None
-    return await db.fetchrow("SELECT * FROM answers WHERE user_id = $1 AND key = $2", user_id, key)
+    while True:
+        taken = await db.fetchval(
+            "INSERT INTO answers (user_id, key, request, status, headers, body, created_at)"
+            " VALUES ($1, $2, $3, 0, '', '', $4) ON CONFLICT DO NOTHING RETURNING true",
+            user_id, key, request, now,
+        )  # fmt: skip
+        kept = None if taken else await db.fetchrow(
+            "SELECT * FROM answers WHERE user_id = $1 AND key = $2", user_id, key
+        )  # fmt: skip
+        if taken or kept is not None:  # neither: the answer was forgotten between the two
+            return kept
 
 
 async def keep(  # noqa: PLR0913 - an answer has this many parts

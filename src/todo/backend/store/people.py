@@ -20,6 +20,14 @@ class User:
     zone: str
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """What never changes about a user: who owns tasks, and the zone their wall times are in."""
+
+    id: int
+    zone: str
+
+
 async def find(db: Executor, user_id: int) -> User | None:
     row = await db.fetchrow("SELECT id, email, name, zone FROM users WHERE id = $1", user_id)
     return User(**row) if row else None

@@ -68,6 +68,7 @@ _ORPHANS: Final = f"""
 SELECT {", ".join(f"t.{column}" for column in TASK_COLUMNS)}
 FROM tasks t JOIN series s ON s.id = t.series_id
 WHERE t.closed_version IS NOT NULL AND NOT s.deleted AND s.ended_seq IS NULL AND t.closed_at < $1
+  AND t.seq >= s.first_seq
   AND NOT EXISTS (SELECT 1 FROM tasks n WHERE n.series_id = t.series_id AND n.seq = t.seq + 1 AND NOT n.withdrawn)
   AND ($2::uuid IS NULL OR t.id > $2)
 ORDER BY t.id LIMIT $3
@@ -129,6 +130,12 @@ async def occurrence(db: Executor, series_id: UUID, seq: int) -> Task | None:
     return task_from(row) if row else None
 
 
+async def open_occurrences(db: Executor, series_id: UUID) -> list[Task]:
+    """The open occurrences of a series in their order, locked."""
+    statement = f"SELECT {_TASK} FROM tasks WHERE series_id = $1 AND status = 'open' AND NOT deleted"
+    return [task_from(row) for row in await db.fetch(statement + " ORDER BY seq FOR UPDATE", series_id)]
+
+
 async def series(db: Executor, series_id: UUID, *, lock: bool = False) -> TaskSeries | None:
     row = await db.fetchrow(f"SELECT {_SERIES} FROM series WHERE id = $1" + (" FOR UPDATE" if lock else ""), series_id)
     return series_from(row) if row else None
@@ -173,30 +180,39 @@ class Page:
     limit: int = 100
 
 
-async def page(db: Executor, wanted: Page) -> list[Task]:
-    """A page of one user's tasks: newest first, or the soonest due first."""
+_LISTED: Final = """
+SELECT t.id, t.user_id, t.version, t.title, t.notes, t.status, t.due_at, t.due_date, t.zone, t.priority, t.labels,
+       t.reminders, t.created_at, t.updated_at, t.closed_at, t.due_sort,
+       s.id AS series_id, t.seq, s.rule, s.mode, s.policy, s.ended_seq
+FROM tasks t LEFT JOIN series s ON s.id = t.series_id AND NOT s.deleted
+"""
+
+
+async def page(db: Executor, wanted: Page) -> list[Row]:
+    """A page of one user's tasks with their living series: newest first, or the soonest due first."""
     arguments: list[Any] = [wanted.user_id]
 
     def argument(value: object) -> str:
         arguments.append(value)
         return f"${len(arguments)}"
 
-    conditions = ["user_id = $1", "NOT deleted"]
+    conditions = ["t.user_id = $1", "NOT t.deleted"]
     if wanted.status:
-        conditions.append(f"status = {argument(wanted.status)}")
+        conditions.append(f"t.status = {argument(wanted.status)}")
     if wanted.label:
-        conditions.append(f"{argument(wanted.label)} = ANY(labels)")
+        conditions.append(f"{argument(wanted.label)} = ANY(t.labels)")
     if wanted.text:
         pattern = argument(_like(wanted.text))
-        conditions.append(f"(title ILIKE {pattern} OR notes ILIKE {pattern})")
-    column, order, beyond = ("due_sort", "", ">") if wanted.by_due else ("created_at", "DESC", "<")
+        conditions.append(f"(t.title ILIKE {pattern} OR t.notes ILIKE {pattern})")
+    column, order, beyond = ("t.due_sort", "", ">") if wanted.by_due else ("t.created_at", "DESC", "<")
     if wanted.after:
-        conditions.append(f"({column}, id) {beyond} ({argument(wanted.after[0])}, {argument(wanted.after[1])})")
+        conditions.append(f"({column}, t.id) {beyond} ({argument(wanted.after[0])}, {argument(wanted.after[1])})")
     statement = (
-        f"SELECT {_TASK} FROM tasks WHERE {' AND '.join(conditions)}"
-        f" ORDER BY {column} {order}, id {order} LIMIT {argument(wanted.limit)}"
+        f"{_LISTED} WHERE {' AND '.join(conditions)}"
+        f" ORDER BY {column} {order}, t.id {order} LIMIT {argument(wanted.limit)}"
     )
-    return [task_from(row) for row in await db.fetch(statement, *arguments)]
+    rows: list[Row] = await db.fetch(statement, *arguments)
+    return rows
 
 
 async def history(db: Executor, task_id: UUID) -> list[Row]:

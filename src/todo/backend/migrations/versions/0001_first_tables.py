@@ -163,4 +163,4 @@ def downgrade() -> None:
         "answers, dead_letters, deliveries, declined_occurrences, task_history, tasks, series, users, origin,"
         " sightings, running, outbox"
     )
-    execute(op, (f"DROP TABLE {tables}", "DROP FUNCTION outbox_wake"))
+    execute(op, (f"DROP TABLE {tables}",))

@@ -72,6 +72,5 @@ def downgrade() -> None:
             "DROP TABLE running",
             "DROP TABLE sightings",
             "DROP TABLE outbox",
-            "DROP FUNCTION outbox_wake()",
         ),
     )
