@@ -48,6 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
     api.include_router(tasks.router, responses=problems.EVERYWHERE)
     api.include_router(operators.router, responses=problems.EVERYWHERE)
     api.add_middleware(requests.BodyLimit)
+    api.add_middleware(requests.Traced)
     problems.install(api)
     problems.document(api)
 

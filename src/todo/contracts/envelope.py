@@ -142,6 +142,12 @@ def child_trace(traceparent: str) -> str:
     return f"00-{match[1]}-{secrets.token_hex(8)}-01" if match else new_trace()
 
 
+def trace_id(traceparent: str) -> str:
+    """The id that all of a trace's spans share, as it is logged; nothing for what is no trace."""
+    match = _TRACE.fullmatch(traceparent)
+    return match[1] if match else ""
+
+
 def _typed(envelope: Envelope, data: bytes, topic: str, original: bytes) -> Event | Probe:
     decoder = _data_decoders.get((topic, envelope.type))
     if decoder is None:

@@ -27,9 +27,7 @@ class ResolvedReminder(msgspec.Struct, frozen=True):
     key: ReminderKey
     suppressed: str = ""  # why it is not wanted any more, a sentence for the task's owner
     delivered_at: dt.datetime | None = None  # an SMTP server has already accepted it
-    answered: tuple[
-        int, ...
-    ] = ()  # attempts whose outcome is known: events about them, and earlier ones, are old
+    answered: tuple[int, ...] = ()  # attempts whose outcome is known: events about them, and earlier ones, are old
     failed: str = ""  # why it was given up
     ended_attempt: int = 0  # the attempt that was accepted
     recipient: str = ""

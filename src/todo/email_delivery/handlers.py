@@ -12,7 +12,7 @@ import structlog
 
 from todo.contracts import names
 from todo.contracts.clock import Clock
-from todo.contracts.envelope import Event
+from todo.contracts.envelope import Event, trace_id
 from todo.contracts.events import EventParked, Outcome, ReminderDue, ReminderOutcome, outcome_type
 from todo.contracts.invocation import ResolvedReminder
 from todo.dapr.subscriber import UnavailableError
@@ -197,6 +197,7 @@ def _observe(event: Event, outcome: ReminderOutcome, seconds: float) -> None:
     log.info(
         "mail",
         event_id=event.id,
+        trace_id=trace_id(event.traceparent),
         task_id=str(outcome.task_id),
         reminder=outcome.reminder,
         fire_at=outcome.fire_at.isoformat(),

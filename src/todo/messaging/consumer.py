@@ -102,6 +102,9 @@ class Consumer(Generic[U]):
             _raise_if_environment(error)
             log.warning("batch failed, taking its events one by one", events=len(events), exc_info=error)
             await self._isolate(topic, events, letters)
+        for event in events:
+            trace = envelope.trace_id(event.traceparent)
+            log.debug("event handled", event_id=event.id, event_type=event.type, subject=event.subject, trace_id=trace)
 
     async def _isolate(self, topic: str, events: Sequence[Event], letters: list[EventParked]) -> None:
         async with self._scope() as unit:
@@ -144,7 +147,10 @@ class Consumer(Generic[U]):
 
     def _letter(self, event: Event | Unreadable, error: str, attempts: int) -> EventParked:
         metrics.parked.labels(event.topic).inc()
-        log.error("event parked", event_id=event.id, event_type=event.type, error=error, attempts=attempts)
+        trace = envelope.trace_id(event.traceparent) if isinstance(event, Event) else ""
+        log.error(
+            "event parked", event_id=event.id, event_type=event.type, trace_id=trace, error=error, attempts=attempts
+        )
         return parking.letter(self._app_id, event, error, attempts, self._clock())
 
 

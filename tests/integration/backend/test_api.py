@@ -1,4 +1,5 @@
 import asyncio
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -596,6 +597,13 @@ class TestOperators:
         await until(lambda: key in [one.key for one in service.broker.published])
         (event,) = [one for one in service.broker.published if one.key == key]
         assert trace[:36].encode() in event.envelope
+
+    async def test_every_answer_names_its_trace_and_what_is_no_trace_starts_one(self, api: Api) -> None:
+        task = {"title": "traced", "user_id": api.user_id}
+        answer = await api.post("/tasks", task, traceparent=f"00-{'a' * 32}-{'b' * 16}-01")
+        assert answer.headers["traceparent"].startswith(f"00-{'a' * 32}-")
+        answer = await api.post("/tasks", task, traceparent="nonsense")
+        assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-01", answer.headers["traceparent"])
 
 
 class TestSidecar:

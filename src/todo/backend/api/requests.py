@@ -14,12 +14,13 @@ from fastapi import Depends, Header, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
 from todo.backend.api.problems import problem
 from todo.backend.commands import ConflictError, Context
 from todo.backend.store import answers, people
 from todo.backend.store.people import Owner
-from todo.contracts.envelope import new_trace
+from todo.contracts.envelope import child_trace, trace_id
 from todo.dapr.client import Dapr
 from todo.domain.errors import RuleError
 from todo.messaging.unit import Database, Transaction
@@ -42,7 +43,7 @@ class Backend:
     owners: dict[int, Owner] = field(default_factory=dict)  # seen before: a round trip less for every request
 
     def context(self, request: Request) -> Context:
-        return Context(self.epoch, self.database.clock(), request.headers.get("traceparent") or new_trace())
+        return Context(self.epoch, self.database.clock(), request.state.traceparent)
 
 
 async def _backend(request: Request) -> Backend:  # FastAPI runs dependencies that are not async in a thread
@@ -169,6 +170,29 @@ def read_cursor(cursor: str | None) -> tuple[dt.datetime, UUID] | None:
         raise RuleError("cursor", "it is not one of ours", "give back `next_cursor` as it came, or none") from None
 
 
+class Traced:
+    """ASGI middleware: continues the caller's trace or starts one; it is in every log line and in the answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(_PUBLIC):
+            await self.app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"traceparent", b"").decode("latin-1")
+        trace = child_trace(given)
+        scope.setdefault("state", {})["traceparent"] = trace
+
+        async def answer_traced(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"traceparent", trace.encode())]
+            await send(message)
+
+        with bound_contextvars(trace_id=trace_id(trace)):
+            await self.app(scope, receive, answer_traced)
+
+
 class BodyLimit:
     """ASGI middleware: a body beyond `MAX_BODY` is refused before it is read whole."""
 
@@ -186,7 +210,7 @@ class BodyLimit:
         await self.app(scope, _counted(receive), send)
 
 
-_PUBLIC: Final = ("/tasks", "/users", "/dead-letters", "/occurrences")
+_PUBLIC: Final = ("/tasks", "/users", "/dead-letters", "/occurrences", "/pipeline")
 
 
 def _counted(receive: Receive) -> Receive:
