@@ -5,6 +5,7 @@ VENV := .venv
 UV_VERSION := 0.13.8
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 INSTALLED := $(VENV)/.installed
+WORKERS ?= 3# most tests wait for processes they started: a little more than two cores can do
 
 .DEFAULT_GOAL := help
 .PHONY: help install lock
@@ -46,7 +47,7 @@ lint: $(INSTALLED) ## style, types, and which way imports point
 	@$(VENV)/bin/lint-imports --no-logo
 
 test: lint ## unit, model, contract and integration tests
-	@$(VENV)/bin/pytest
+	@$(VENV)/bin/pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
 engine: $(INSTALLED) ## build the real Dapr binaries once, into a cache outside the checkout (needs Go; about four minutes)
 	@$(VENV)/bin/python tools/engine.py
@@ -55,7 +56,7 @@ test-engine: engine ## the contract suite and the main job on stock Dapr, Valkey
 	@$(VENV)/bin/pytest daprlet/tests/contract tests/engine --engine daprd
 
 test-faults: $(INSTALLED) ## kill, freeze, lose and restart, and judge against a ledger outside the system
-	@$(VENV)/bin/pytest tests/faults
+	@$(VENV)/bin/pytest tests/faults tests/model
 
 bench: $(INSTALLED) ## one table: the guide's two targets on top, then ours
 	@$(VENV)/bin/python -m benchmarks

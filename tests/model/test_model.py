@@ -419,6 +419,7 @@ def believe_any_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "settled", settled)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("plant", "symptom"),

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from daprlet.app_channel import AppChannel
 from daprlet.metrics import Metrics
@@ -69,7 +70,7 @@ class Replica:
     def refresh(self) -> None:
         """Take over what the app subscribes to now; what it lists itself comes before what files declare."""
         listed = unique([*self.channel.programmatic, *self.resources.subscriptions])
-        self.subscriptions = {one.key: one for one in listed if self._allowed(one)}
+        self.subscriptions = {one.key: self._with_usable_dead_letters(one) for one in listed if self._allowed(one)}
 
     def _allowed(self, subscription: Subscription) -> bool:
         component = self.resources.pubsubs.get(subscription.pubsub)
@@ -81,6 +82,15 @@ class Replica:
             _log.error("app %s is not allowed to subscribe to %s", app_id, subscription.topic)
             return False
         return True
+
+    def _with_usable_dead_letters(self, subscription: Subscription) -> Subscription:
+        """Dead letters are published with the app's own rights, as in Dapr: without them nothing is moved."""
+        app_id, topic = self.channel.settings.app_id, subscription.dead_letter_topic
+        component = self.resources.pubsubs[subscription.pubsub]
+        if not topic or may_use(component, "publishingScopes", app_id, topic):
+            return subscription
+        _log.error("app %s may not publish to its dead-letter topic %s: what fails is tried for ever", app_id, topic)
+        return replace(subscription, dead_letter_topic="")
 
 
 class App:

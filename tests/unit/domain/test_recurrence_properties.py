@@ -191,7 +191,7 @@ def test_a_preview_goes_on_where_the_one_before_ended(it: Series, cut: int) -> N
     assert occurrences(it, after=whole[cut], limit=20)[: 19 - cut] == whole[cut + 1 :]
 
 
-@weaker
+@relaxed
 @given(all_series(), instants, instants, st.integers(1, 250))
 def test_the_next_date_is_one_of_the_series_after_all_it_must_follow(
     it: Series, due: dt.datetime, closed_at: dt.datetime, seq: int
