@@ -95,10 +95,15 @@ def test_every_topic_and_type_is_told_of_and_published_by_somebody() -> None:
 
 
 def test_the_embedded_brokers_scopes_let_each_service_publish_just_what_the_document_says() -> None:
+    """And its sidecar the dead letters, which are moved with the app's rights."""
     component = yaml.safe_load((ROOT / "local" / "resources" / "pubsub.yaml").read_text())
     scopes = next(item["value"] for item in component["spec"]["metadata"] if item["name"] == "publishingScopes")
     allowed = dict(entry.split("=") for entry in scopes.replace(" ", "").split(";"))
-    told = {app_id: set(topics) for app_id, topics in SENDS.items() if app_id != names.BACKEND.app_id}
+    told = {
+        app.app_id: {*SENDS[app.app_id], *(names.dead_letter_topic(app.app_id, topic) for topic in app.topics)}
+        for app in names.APPS
+        if app is not names.BACKEND
+    }
     assert {app_id: set(topics.split(",")) for app_id, topics in allowed.items()} == told
 
 
