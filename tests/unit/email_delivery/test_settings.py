@@ -63,7 +63,7 @@ def test_what_is_missing_or_wrong_is_named(change: dict[str, str], variable: str
 
 
 def test_good_settings_are_read() -> None:
-    """The sender keeps its name; eight connections unless said otherwise."""
+    """The sender keeps its name; ten connections unless said otherwise."""
     settings = read_mail_settings(GOOD)
-    assert (settings.sender.name, settings.sender.address, settings.connections) == ("To-do", "todo@example.org", 8)
+    assert (settings.sender.name, settings.sender.address, settings.connections) == ("To-do", "todo@example.org", 10)
     assert read_mail_settings({**GOOD, "TODO_SMTP_CONNECTIONS": "3"}).connections == 3
