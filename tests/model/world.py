@@ -37,9 +37,10 @@ from todo.email_delivery.mailer import LeaseTooOldError, Mailer, Verdict
 from todo.email_delivery.mime import Mailbox
 from todo.email_delivery.smtp import Mail
 from todo.messaging.consumer import Consumer, Handler
+from todo.messaging.direct import direct_unit
 from todo.messaging.postgres import Pool, Row
 from todo.messaging.relay import Relay
-from todo.messaging.unit import Database, Transaction, Unit, direct_unit
+from todo.messaging.unit import Database, Transaction, Unit
 from todo.notification import handlers as notification_handlers
 from todo.notification import polling
 from todo.notification.reconciliation import reconcile_tasks
@@ -252,6 +253,9 @@ class NeverCautious:
     async def begin(self, event_id: str) -> int:
         raise AssertionError(event_id)
 
+    async def take_back(self, event_id: str) -> None:
+        raise AssertionError(event_id)
+
     async def finish(self, event_id: str) -> None:
         raise AssertionError(event_id)
 
@@ -449,7 +453,7 @@ class World:
             case names.BACKEND.app_id:
                 return self._database_consumer(
                     process,
-                    backend_handlers.HANDLED | {names.TASK_OCCURRENCES: backend_handlers.occurrences(EPOCH)},
+                    backend_handlers.HANDLED | {names.TASK_OCCURRENCES: backend_handlers.occurrences(lambda: EPOCH)},
                 )
             case names.NOTIFICATION.app_id:
                 return self._database_consumer(
@@ -505,6 +509,9 @@ class _Faulty:
     async def fetch(self, *arguments: Any) -> Any:  # noqa: ANN401
         await self._process.point()
         return await self._connection.fetch(*arguments)
+
+    async def fetchrow(self, *arguments: Any) -> Any:  # noqa: ANN401
+        return await self._connection.fetchrow(*arguments)  # it only looks
 
     async def execute(self, *arguments: Any) -> Any:  # noqa: ANN401
         await self._process.point()

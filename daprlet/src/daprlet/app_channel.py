@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import io
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final, NamedTuple
 
 import aiohttp
@@ -90,11 +90,23 @@ class AppChannel:
                 self._lost()
                 raise AppUnreachable(str(error)) from error
 
-    async def open(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> aiohttp.ClientResponse:
-        """A request (its `url` a path, encoded as it is to be sent) whose answer the caller reads and closes.
+    @contextlib.asynccontextmanager
+    async def open(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A request (its `url` a path, encoded as it is to be sent) whose answer is read in the block.
 
-        Raises `AppUnreachable` when the connection was refused, `aiohttp.ClientError` when it broke.
+        One of the app's slots is taken until the block ends. Raises `AppUnreachable` when the connection was refused,
+        `aiohttp.ClientError` when it broke.
         """
+        async with self._slots or contextlib.nullcontext():
+            response = await self._request(method, url, headers, body)
+            try:
+                yield response
+            finally:  # give the connection back, or close it when the answer was not read to its end
+                response.release() if response.content.at_eof() else response.close()
+
+    async def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> aiohttp.ClientResponse:
         try:
             return await self._session.request(
                 method,
@@ -164,10 +176,12 @@ class AppChannel:
     async def _probe(self, check: HealthCheck) -> bool:
         try:
             async with self._session.get(
-                self._base + check.path, headers=self._token, timeout=aiohttp.ClientTimeout(total=check.timeout)
+                self._base + check.path,
+                headers=self._token,
+                timeout=aiohttp.ClientTimeout(total=check.timeout),
+                allow_redirects=False,
             ) as response:
-                await response.read()
-                return response.ok
+                return Reply(response.status, await response.read()).ok
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
 
@@ -179,13 +193,14 @@ class AppChannel:
                     self._base + "/dapr/subscribe",
                     headers=self._token,
                     timeout=aiohttp.ClientTimeout(total=_ASK_TIMEOUT),
+                    allow_redirects=False,
                 ) as response:
-                    body = await response.read()
-                if response.status == 404:  # noqa: PLR2004 - Dapr's sign for an app without subscriptions
+                    reply = Reply(response.status, await response.read())
+                if reply.status == 404:  # noqa: PLR2004 - Dapr's sign for an app without subscriptions
                     return []
-                if response.ok:
-                    return from_answer(body)
-                _log.error("app %s answered GET /dapr/subscribe with %d", self.settings.app_id, response.status)
+                if reply.ok:
+                    return from_answer(reply.body)
+                _log.error("app %s answered GET /dapr/subscribe with %d", self.settings.app_id, reply.status)
             except aiohttp.ClientConnectorError:
                 self._refused.set()
             except MALFORMED as error:

@@ -1,10 +1,11 @@
 """Publishing into the log, and one delivery loop per consumer group and topic out of it."""
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -12,7 +13,7 @@ from typing import Final, TypeVar
 from daprlet.apps import App, Replica
 from daprlet.delivery import Attempt, Outcome, Verdict, Verdicts, attempt, expired
 from daprlet.errors import StorageError
-from daprlet.log import Draft, Log, Message, Position, Retention
+from daprlet.log import Draft, Log, Message, Position, Retention, ends_log
 from daprlet.resources import Component, retention
 from daprlet.subscriptions import Subscription
 
@@ -21,7 +22,8 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _SWEEP_SECONDS: Final = 30.0
-_STORE_AGAIN: Final = 1.0  # seconds until an acknowledgement that could not be stored is tried again
+_STORE_AGAIN: Final = 1.0  # seconds until what the storage refused is tried again
+_SERVER_ERROR: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +91,20 @@ class Consumer:
         self._acknowledging: asyncio.Task[None] | None = None
         self._highest_ack = max(position.acked, default=0)  # of those stored one by one; 0 when there is none
         self._page: deque[Message] = deque()
+        self._more = True  # whether the log may go on behind the cursor
+        self._calls: Counter[Replica] = Counter()  # under way
+        self._known_limits: dict[Replica, tuple[Component, Limits]] = {}
         self._deliveries: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._stopping = False
 
     def wake(self) -> None:
         self._wake.set()
+
+    def published(self) -> None:
+        """There may be more in the log."""
+        self._more = True
+        self.wake()
 
     def subscribed(self) -> list[Replica]:
         """The available replicas that have this subscription."""
@@ -104,9 +114,20 @@ class Consumer:
         """Deliver until `stop`; whatever is in flight then goes on in its own task."""
         while not self._stopping:
             self._wake.clear()
-            while (replica := self._with_room()) is not None and (batch := self._take(replica)):
-                self._start(batch)
-            await self._wake.wait()
+            try:
+                await self._hand_out()
+            except Exception:  # noqa: BLE001 - whatever it was, the consumer must not end for the rest of the run
+                _log.exception("%s: the log could not be read and is read again", self._name)
+                await asyncio.sleep(_STORE_AGAIN)
+            else:
+                await self._wake.wait()
+
+    async def _hand_out(self) -> None:
+        """Begin deliveries while there is room and something to deliver."""
+        while (replica := self._with_room()) is not None and (batch := await self._take(replica)):
+            if self._stopping:  # meanwhile: nobody would wait for this delivery
+                return
+            self._start(batch)
 
     async def stop(self) -> None:
         """Deliver no more; what is not acknowledged by now is redelivered by the next run."""
@@ -124,16 +145,28 @@ class Consumer:
         room = sum(self._limits(replica).in_flight(replica.subscriptions[self.key]) for replica in replicas)
         return self.app.pick(replicas) if len(self._deliveries) < room else None
 
-    def _take(self, replica: Replica) -> list[Message]:
+    def _roomy(self) -> list[Replica]:
+        """The subscribed replicas that may have one more call under way."""
+        return [
+            one
+            for one in self.subscribed()
+            if self._calls[one] < self._limits(one).in_flight(one.subscriptions[self.key])
+        ]
+
+    async def _take(self, replica: Replica) -> list[Message]:
         """The next batch: what is there, up to what the replica takes at once."""
-        wanted = replica.subscriptions[self.key].batch or 1
-        while len(self._page) < wanted and self._fill(max(wanted - len(self._page), self._limits(replica).concurrency)):
-            pass
+        wanted, at_least = replica.subscriptions[self.key].batch or 1, self._limits(replica).concurrency
+        while self._more and len(self._page) < wanted:
+            before = len(self._page)
+            self._fill(max(wanted - before, at_least))
+            if len(self._page) == before:  # all of it was acknowledged: there may be many such pages
+                await asyncio.sleep(0)
         return [self._page.popleft() for _ in range(min(wanted, len(self._page)))]
 
-    def _fill(self, limit: int) -> bool:
-        """Read on in the log; False at its end."""
+    def _fill(self, limit: int) -> None:
+        """Read on in the log."""
         page = self._log.page(self._topic, self._cursor, limit)
+        self._more = not ends_log(page, limit)
         if page:
             self._cursor = page[-1].id
         for message in page:
@@ -142,7 +175,6 @@ class Consumer:
             else:
                 self._page.append(message)
                 self._unsettled.add(message.id)
-        return bool(page)
 
     def _start(self, batch: list[Message]) -> None:
         task = asyncio.create_task(self._deliver_somehow(_Delivery(batch)))
@@ -166,7 +198,7 @@ class Consumer:
         """Attempt and retry as the policy says, then dead letters or redelivery, until all is settled."""
         delays: Iterator[float] | None = None
         while True:
-            replica = await self.app.wait_for_one(self.subscribed)
+            replica = await self.app.wait_for_one(self._roomy)
             subscription = replica.subscriptions[self.key]
             policy, limits = replica.resources.policies.inbound(subscription.pubsub), self._limits(replica)
             delays = delays or policy.retry.delays()
@@ -200,13 +232,22 @@ class Consumer:
         fresh = [message for message in messages if message.id not in late]
         began = time.perf_counter()
         if fresh:
-            with replica.busy():
+            with replica.busy(), self._calling(replica):
                 verdicts |= await self._send(replica.channel, subscription, fresh, timeout)
         replica.metrics.delivered(subscription, verdicts.values(), time.perf_counter() - began)
         if replica.channel.healthy:
             return verdicts
-        # It went down meanwhile: what failed is no fault of the message.
-        return {key: _UNCOUNTED if one.outcome is Outcome.RETRY else one for key, one in verdicts.items()}
+        # It said that it was going down. A call without an answer counts: the message may be what took the app down.
+        return {key: _UNCOUNTED if _unavailable(one) else one for key, one in verdicts.items()}
+
+    @contextlib.contextmanager
+    def _calling(self, replica: Replica) -> Iterator[None]:
+        self._calls[replica] += 1
+        try:
+            yield
+        finally:
+            self._calls[replica] -= 1
+            self.app.changed.fire()  # somebody may wait for room
 
     async def _settle_done(self, delivery: _Delivery, verdicts: Verdicts, subscription: Subscription) -> None:
         done = [m for m in delivery.messages if verdicts[m.id].outcome in (Outcome.SUCCESS, Outcome.DROP)]
@@ -274,7 +315,15 @@ class Consumer:
         return True
 
     def _limits(self, replica: Replica) -> Limits:
-        return Limits.of(replica.resources.pubsubs[self.key[0]])
+        component = replica.resources.pubsubs[self.key[0]]
+        known = self._known_limits.get(replica)
+        if known is None or known[0] is not component:
+            known = self._known_limits[replica] = component, Limits.of(component)
+        return known[1]
+
+
+def _unavailable(verdict: Verdict) -> bool:
+    return verdict.outcome is Outcome.RETRY and verdict.status is not None and verdict.status >= _SERVER_ERROR
 
 
 _EXPIRED: Final = Verdict(Outcome.DROP, "expired")
@@ -336,7 +385,7 @@ class Broker:
 
     def _published(self, topic: int) -> None:
         for consumer in self._by_topic.get(topic, ()):
-            consumer.wake()
+            consumer.published()
 
     async def sweep(self) -> None:
         """Apply retention from time to time, for as long as the run lasts."""
@@ -361,4 +410,4 @@ class Broker:
         """End all deliveries."""
         self._stopping = True
         await asyncio.gather(*(consumer.stop() for consumer in self._consumers.values()))
-        await asyncio.gather(*self._running)
+        await asyncio.gather(*self._running, return_exceptions=True)

@@ -1,7 +1,8 @@
 """Hostile on purpose: what a broker may do to a subscriber, done often and reproducibly.
 
-Decisions depend on the seed, the subscription, the message and how often it was handed over, not on timing. Every fault
-is one that at-least-once delivery allows, and none of them uses up an attempt of the retry policy.
+Decisions depend on the seed, the subscription, the message and how often it was handed over; for a batch its first
+message counts, and what is in a batch depends on timing. Every fault is one that at-least-once delivery allows, and
+none of them uses up an attempt of the retry policy.
 """
 
 import asyncio

@@ -63,7 +63,7 @@ async def attempt(
     messages: Sequence[Message],
     timeout: float,  # noqa: ASYNC109 - the HTTP client enforces it
 ) -> Verdicts:
-    """Deliver `messages` (one of them unless the subscription is a bulk one), each to the path its rules choose."""
+    """Deliver `messages` in calls no larger than the subscription says, each to the path its rules choose."""
     verdicts: Verdicts = {}
     by_path: dict[str, list[Message]] = {}
     for message in messages:
@@ -72,8 +72,10 @@ async def attempt(
             verdicts[message.id] = refused
         elif path is not None:
             by_path.setdefault(path, []).append(message)
+    most = subscription.batch or 1  # `messages` may be more: they were taken before the app subscribed otherwise
     for path, group in by_path.items():
-        verdicts |= await _send(channel, subscription, path, group, timeout)
+        for at in range(0, len(group), most):
+            verdicts |= await _send(channel, subscription, path, group[at : at + most], timeout)
     return verdicts
 
 
@@ -205,8 +207,8 @@ def _named(status: object, empty: Verdict) -> Verdict:
 
 
 class _EntryStatus(msgspec.Struct, rename="camel"):
-    entry_id: str = ""
-    status: str = ""
+    entry_id: str | None = ""
+    status: Any = ""
 
 
 class _BulkAnswer(msgspec.Struct):
@@ -220,7 +222,7 @@ def _judge_bulk(messages: Sequence[Message], reply: Reply) -> Verdicts:
     if reply.status == _NOT_FOUND:  # Dapr takes a missing bulk route as done, without dead letters
         return _all(messages, SUCCESS)
     if not reply.ok:
-        return _all(messages, Verdict(Outcome.RETRY, f"the app answered {reply.status}"))
+        return _all(messages, Verdict(Outcome.RETRY, f"the app answered {reply.status}", reply.status))
     try:
         statuses = {one.entry_id: one.status for one in _decode_bulk(reply.body).statuses}
     except MALFORMED as error:

@@ -23,6 +23,8 @@ _LONGEST: Final = 10.0**9  # seconds; keeps an expiry within what a date can hol
 # Ids are for tracing, not for secrets: the operating system's generator would cost a system call for each.
 _random: Final = random.Random()  # noqa: S311 - see above
 
+_HEADER_BYTES: Final = 4096  # of names and values: servers refuse heads of 8 KB, and nobody could take the event
+
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _RESERVED: Final = re.compile(
     r"(?i:dapr-.*|content-.*|proxy-.*|transfer-encoding|connection|keep-alive|host|te|trailer|upgrade|expect)"
@@ -82,25 +84,27 @@ def wrap(body: bytes, content_type: str, metadata: Mapping[str, str], origin: Or
         event = _new(body, content_type, lower, origin)
     expires = _expiry(event, lower)
     trace = {name: event.get(name) for name in ("traceparent", "tracestate")}
-    return Draft(_encode(event), raw=False, expires=expires, headers=header_fields({**metadata, **trace}))
+    return Draft(_encode(event), raw=False, expires=expires, headers=header_fields({**trace, **metadata, **trace}))
 
 
 def header_fields(given: Mapping[str, object]) -> bytes | None:
     """What of a message's metadata travels as HTTP headers of its delivery, as JSON.
 
     As brokers with headers have it; but a publisher must be able neither to forge the delivery's own headers nor to
-    break it with characters that no header may hold.
+    break it with characters that no header may hold or with more than 4 KiB: what comes after these is left out.
     """
-    fit = {
-        name: value
-        for name, value in given.items()
-        if isinstance(value, str)
-        and _HEADER_NAME.fullmatch(name)
-        and not _RESERVED.fullmatch(name)
-        and value.isprintable()
-        and value.isascii()
-    }
+    fit: dict[str, str] = {}
+    room = _HEADER_BYTES
+    for name, value in given.items():
+        if isinstance(value, str) and _is_field(name, value) and len(name) + len(value) <= room:
+            fit[name] = value
+            room -= len(name) + len(value)
     return _encode(fit) if fit else None
+
+
+def _is_field(name: str, value: str) -> bool:
+    usable = _HEADER_NAME.fullmatch(name) and not _RESERVED.fullmatch(name)
+    return bool(usable) and value.isprintable() and value.isascii()
 
 
 def _new(body: bytes, content_type: str, metadata: Mapping[str, str], origin: Origin) -> dict[str, Any]:

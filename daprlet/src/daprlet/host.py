@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
 from daprlet import jobs, log
@@ -23,6 +23,7 @@ from daprlet.reload import ResourceWatch
 from daprlet.resources import Resources, load
 from daprlet.serving import Listener
 from daprlet.settings import AppSettings, RunSettings
+from daprlet.state import StateStore
 from daprlet.state_stores import StateStores, open_database
 
 _log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Host:
             ]
             undo.pop_all()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._cleaning: dict[str, asyncio.Task[None]] = {}  # by store
         self.finished = asyncio.Event()
         self.sidecars: list[Sidecar] = []
 
@@ -75,8 +77,7 @@ class Host:
             self._start_sidecar(app, resources, listener, metrics)
         self._spawn(self._jobs.run())
         self._spawn(self._broker.sweep())
-        for store in self._new_stores:
-            self._spawn(store.clean_up())
+        self._clean_up(self._new_stores)
 
     async def stop(self) -> None:
         """End deliveries and ticks, wait for those under way, then close the ports and write what is left."""
@@ -133,14 +134,21 @@ class Host:
 
     def _reload(self, sidecar: Sidecar, resources: Resources, changed: Callable[[], None]) -> None:
         """Let one sidecar go on with other resources; what is under way ends as it began."""
-        for store in self._stores.add(resources.states.values()):
-            self._spawn(store.clean_up())
+        added = self._stores.add(resources.states.values())
         self._stores.start()
+        self._clean_up(added)
         for component in resources.pubsubs.values():
             self._broker.add_component(component)
         sidecar.replica.resources = resources
         sidecar.states = self._stores.of(resources.states.values())
         changed()
+
+    def _clean_up(self, stores: Iterable[StateStore]) -> None:
+        """Let stores delete what is expired, each in place of the one that had its name before."""
+        for store in stores:
+            if (earlier := self._cleaning.get(store.name)) is not None:
+                earlier.cancel()
+            self._cleaning[store.name] = self._spawn(store.clean_up())
 
     def _shut(self, sidecar: Sidecar) -> None:
         """One sidecar was asked to end; the run ends with the last."""
@@ -149,10 +157,11 @@ class Host:
         if all(one.draining for one in self.sidecars):
             self.finished.set()
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

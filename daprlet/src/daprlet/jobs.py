@@ -43,8 +43,8 @@ class Jobs:
 
     A tick is delivered to one available replica of the job's app and waits for one when there is none. The next tick of
     a job comes after the present one was answered, and is counted from the present one's time, so ticks missed while
-    nothing ran are made up for in immediate succession. Progress is durable: a tick is repeated only when the run ended
-    between the app's answer and its commit.
+    nothing ran are made up for in immediate succession. Progress is durable: a tick that was
+    answered is repeated only when the run ended between that answer and its commit, one that failed as its policy says.
     """
 
     def __init__(self, database: Database, apps: Apps) -> None:

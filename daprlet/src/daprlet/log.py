@@ -194,6 +194,9 @@ class Log:
         for topic, cut in cuts:
             while count := await self._database.write(_Delete(topic, cut)):
                 deleted += count
+        for topic, done in await asyncio.to_thread(self._done_behind, retention):
+            for at in range(0, len(done), _DELETE_CHUNK):
+                deleted += await self._database.write(_DeleteDone(topic, done[at : at + _DELETE_CHUNK]))
         if deleted:
             await self._database.write(_give_space_back)
         return deleted
@@ -206,6 +209,23 @@ class Log:
         finally:
             connection.close()
         return [(topic, cut) for topic, cut in cuts if cut]
+
+    def _done_behind(self, retention: Mapping[str, Retention]) -> list[tuple[int, list[int]]]:
+        """By topic, what may go although something older is not acknowledged yet."""
+        connection = self._database.connect()
+        try:
+            topics = connection.execute(
+                "SELECT DISTINCT topic.id, pubsub FROM ack JOIN subscription ON subscription.id = ack.subscription"
+                " JOIN topic ON topic.id = subscription.topic"
+            ).fetchall()
+            return [(topic, _behind(connection, topic, retention.get(pubsub, Retention()))) for topic, pubsub in topics]
+        finally:
+            connection.close()
+
+
+def ends_log(page: Sequence[Message], limit: int) -> bool:
+    """Whether there was nothing behind a page when it was read with this `limit`."""
+    return len(page) < limit and sum(len(message.body) for message in page) < _PAGE_BYTES
 
 
 def _insert(connection: sqlite3.Connection, rows: Sequence[_Row]) -> None:
@@ -247,6 +267,27 @@ def _beyond_size(connection: sqlite3.Connection, topic: int, ceiling: int, size:
     return int(row[0]) if row else 0
 
 
+def _behind(connection: sqlite3.Connection, topic: int, rules: Retention) -> list[int]:
+    """The ids above the lowest mark that every subscription in use has acknowledged, and that are old or too many."""
+    done = (
+        "WITH reader AS (SELECT id, mark FROM subscription WHERE topic = :topic AND idle <= :idle), done AS ("
+        " SELECT id, stored, sum(size) OVER (ORDER BY id DESC) AS total FROM message WHERE topic = :topic"
+        " AND id > (SELECT min(mark) FROM reader) AND id < (SELECT max(id) FROM message)"
+        " AND id <= (SELECT max(max(mark), (SELECT max(message) FROM ack WHERE subscription IN"
+        " (SELECT id FROM reader))) FROM reader)"
+        " AND NOT EXISTS (SELECT 1 FROM reader WHERE mark < message.id AND NOT EXISTS"
+        " (SELECT 1 FROM ack WHERE ack.subscription = reader.id AND ack.message = message.id)))"
+        " SELECT id FROM done WHERE stored < :oldest OR total > :size"
+    )
+    named = {
+        "topic": topic,
+        "idle": rules.unread_age,
+        "oldest": time.time() - rules.acknowledged_age,
+        "size": rules.acknowledged_bytes,
+    }
+    return [row[0] for row in connection.execute(done, named)]
+
+
 class _Age:
     """Add to the idle time of every subscription but the live ones, which have none."""
 
@@ -268,6 +309,21 @@ class _Delete:
             "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE topic = ? AND id <= ? ORDER BY id LIMIT ?)"
         )
         return connection.execute(chunk, self._parameters).rowcount
+
+
+class _DeleteDone:
+    """Delete messages together with the acknowledgements of them, which are of no more use."""
+
+    def __init__(self, topic: int, done: Sequence[int]) -> None:
+        self._topic = topic
+        self._done = [(message,) for message in done]
+
+    def __call__(self, connection: sqlite3.Connection) -> int:
+        subscriptions = connection.execute("SELECT id FROM subscription WHERE topic = ?", (self._topic,)).fetchall()
+        for (subscription,) in subscriptions:
+            acks = f"DELETE FROM ack WHERE subscription = {subscription:d} AND message = ?"  # noqa: S608 - a number
+            connection.executemany(acks, self._done)
+        return connection.executemany("DELETE FROM message WHERE id = ?", self._done).rowcount
 
 
 def _give_space_back(connection: sqlite3.Connection) -> None:

@@ -49,6 +49,9 @@ class ResourceWatch:
         except SetupError as error:
             _log.error("app %s: changed resources are not used: %s", app.app_id, error)
             return
+        except Exception:  # noqa: BLE001 - whatever it was, the next change of the files must be seen
+            _log.exception("app %s: changed resources could not be used", app.app_id)
+            return
         self._resources = resources
         _log.info("app %s: resources reloaded", app.app_id)
 

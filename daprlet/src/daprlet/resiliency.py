@@ -1,7 +1,6 @@
 """Dapr's Resiliency resource, the part that acts on deliveries: inbound retries and timeouts of pub/sub components."""
 
 import random
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -69,14 +68,18 @@ class Retry:
     statuses: tuple[range, ...] = ()
 
     def delays(self) -> Iterator[float]:
-        """Seconds to wait before each further attempt, in order; ends when the policy gives up."""
-        began = time.monotonic()
+        """Seconds to wait before each further attempt, in order; ends when the policy gives up.
+
+        Only these seconds count: the time that an app was down uses up nothing.
+        """
         interval = _INITIAL_INTERVAL if self.exponential else self.interval
-        done = 0
+        done, waited = 0, 0.0
         while self.max_retries < 0 or done < self.max_retries:
-            if self.exponential and time.monotonic() - began > _MAX_ELAPSED:
+            if self.exponential and waited > _MAX_ELAPSED:
                 return
-            yield interval * random.uniform(1 - _RANDOMIZATION, 1 + _RANDOMIZATION) if self.exponential else interval  # noqa: S311 - jitter
+            jitter = random.uniform(1 - _RANDOMIZATION, 1 + _RANDOMIZATION) if self.exponential else 1  # noqa: S311 - no secret
+            yield interval * jitter
+            waited += interval * jitter
             interval = min(interval * _MULTIPLIER, self.max_interval) if self.exponential else interval
             done += 1
 

@@ -78,7 +78,7 @@ def load(app_id: str, folders: Sequence[Path], configuration: Path | None = None
         components=mine,
         subscriptions=_subscriptions(app_id, visible, {c.name for c in components if c.type.startswith("pubsub.")}),
         policies=policies,
-        secret_scopes=_secret_scopes(visible),
+        secret_scopes=_secret_scopes(visible, stores),
     )
 
 
@@ -166,6 +166,9 @@ def _component(one: _Read, stores: Mapping[str, SecretStore]) -> Component:
         try:
             settings[name] = known[name](text)
         except ValueError as error:
+            if entry.secret_key_ref is not None:  # the error quotes the value
+                message = f"{one.where}: metadata {entry.name!r}: the secret's value cannot be used"
+                raise SetupError(message) from None
             raise SetupError(f"{one.where}: metadata {entry.name!r}: {error}") from error
     required = REQUIRED.get(body.spec.type)
     if required and not settings.get(required):
@@ -201,9 +204,10 @@ def _secret(where: str, ref: SecretKeyRef, auth: Auth | None, stores: Mapping[st
     store = (auth.secret_store if auth else "") or DEFAULT_SECRET_STORE
     if store not in stores:
         raise SetupError(f"{where}: secret store {store!r} is not defined; {nearest(store, stores)}")
-    pairs = stores[store].get(ref.name)
-    if pairs is None:
-        raise SetupError(f"{where}: {store} has no secret {ref.name!r}; {nearest(ref.name, stores[store].all())}")
+    secrets = stores[store].all()  # `get` would make an empty secret of a variable that is not set
+    if ref.name not in secrets:
+        raise SetupError(f"{where}: {store} has no secret {ref.name!r}; {nearest(ref.name, secrets)}")
+    pairs = secrets[ref.name]
     key = ref.key or ref.name
     if key not in pairs:
         raise SetupError(f"{where}: secret {ref.name!r} of {store} has no key {key!r}; {nearest(key, pairs)}")
@@ -266,9 +270,19 @@ def _as_v2(body: SubscriptionFile | SubscriptionFileV1) -> SubscriptionSpec:
     )
 
 
-def _secret_scopes(files: Iterable[_Read]) -> dict[str, SecretScope]:
-    scopes = [scope for one in files if one.kind == "Configuration" for scope in one.body.spec.secrets.scopes]
-    return {scope.store_name: scope for scope in scopes}
+def _secret_scopes(files: Iterable[_Read], stores: Iterable[str]) -> dict[str, SecretScope]:
+    found: dict[str, SecretScope] = {}
+    bodies = (
+        (one.where, scope) for one in files if one.kind == "Configuration" for scope in one.body.spec.secrets.scopes
+    )
+    for where, scope in bodies:
+        name = scope.store_name
+        if name not in stores:
+            raise SetupError(f"{where}: spec.secrets.scopes: no secret store {name!r}; {nearest(name, stores)}")
+        if name in found:
+            raise SetupError(f"{where}: spec.secrets.scopes: {name!r} has a second scope")
+        found[name] = scope
+    return found
 
 
 def retention(component: Component) -> Retention:

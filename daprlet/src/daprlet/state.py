@@ -1,6 +1,7 @@
 """`state.sqlite`: keys and values with ETags, first-write, time to live, bulk reads and transactions."""
 
 import asyncio
+import logging
 import secrets
 import sqlite3
 import time
@@ -9,7 +10,9 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from daprlet.database import Database, Savepoint
-from daprlet.errors import Rejected
+from daprlet.errors import Rejected, StorageError
+
+_log = logging.getLogger(__name__)
 
 _CHUNK: Final = 500
 FIRST_WRITE: Final = "first-write"
@@ -66,7 +69,7 @@ class StateStore:
 
     def __init__(self, database: Database, name: str, table: str = "state", cleanup_interval: float = 3600.0) -> None:
         self._database = database
-        self._name = name
+        self.name = name
         self._table = f'"{table}"'
         self._cleanup_interval = cleanup_interval
 
@@ -75,7 +78,7 @@ class StateStore:
             f"SELECT value, etag, expires FROM {self._table}"  # noqa: S608 - a checked name
             " WHERE store = ? AND key = ? AND (expires IS NULL OR expires > ?)"
         )
-        rows = self._database.read(sql, (self._name, key, time.time()))
+        rows = self._database.read(sql, (self.name, key, time.time()))
         return Item(*rows[0]) if rows else None
 
     async def apply(self, operation: Operation) -> None:
@@ -103,8 +106,11 @@ class StateStore:
         """Delete expired values from time to time, for as long as the run lasts; at an interval of 0 never."""
         while self._cleanup_interval > 0:
             await asyncio.sleep(self._cleanup_interval)
-            while await self._database.write(self._delete_expired) == _CHUNK:
-                pass
+            try:
+                while await self._database.write(self._delete_expired) == _CHUNK:
+                    pass
+            except StorageError as error:
+                _log.error("expired values of %s could not be deleted: %s", self.name, error)
 
     def _do(self, connection: sqlite3.Connection, operation: Operation) -> None:
         if isinstance(operation, Upsert):
@@ -120,20 +126,20 @@ class StateStore:
         connection.execute(
             f"INSERT INTO {self._table} (store, key, value, etag, expires) VALUES (?, ?, ?, ?, ?) ON CONFLICT"  # noqa: S608 - the same
             " DO UPDATE SET value = excluded.value, etag = excluded.etag, expires = excluded.expires",
-            (self._name, operation.key, operation.value, secrets.token_hex(8), expires),
+            (self.name, operation.key, operation.value, secrets.token_hex(8), expires),
         )
 
     def _delete(self, connection: sqlite3.Connection, operation: Delete) -> None:
         if operation.etag is not None:
             self._check(connection, operation.key, operation.etag, time.time())
         sql = f"DELETE FROM {self._table} WHERE store = ? AND key = ?"  # noqa: S608 - the same
-        connection.execute(sql, (self._name, operation.key))
+        connection.execute(sql, (self.name, operation.key))
 
     def _check(self, connection: sqlite3.Connection, key: str, etag: str | None, now: float) -> None:
         """Raise unless the live value has this ETag, or with None, unless there is no live value."""
         row = connection.execute(
             f"SELECT etag FROM {self._table} WHERE store = ? AND key = ? AND (expires IS NULL OR expires > ?)",  # noqa: S608 - the same
-            (self._name, key, now),
+            (self.name, key, now),
         ).fetchone()
         if (row[0] if row else None) != etag:
             raise EtagMismatch(

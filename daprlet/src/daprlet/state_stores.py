@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from daprlet import state
+from daprlet import jobs, log, state
 from daprlet.database import Database
 from daprlet.datafolder import DataFolder
 from daprlet.errors import SetupError
@@ -14,6 +14,7 @@ from daprlet.resources import Component
 from daprlet.state import StateStore
 
 _TABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_OURS: Final = frozenset(re.findall(r"TABLE IF NOT EXISTS (\w+)", log.SCHEMA + jobs.SCHEMA))
 _CLEANUP_SECONDS: Final = 3600.0
 
 
@@ -36,15 +37,14 @@ class StateStores:
         self._stores: dict[str, tuple[Component, StateStore]] = {}
 
     def add(self, components: Iterable[Component]) -> list[StateStore]:
-        """Make the stores of components that are new or have changed, and return those; before or after `start`."""
-        added = []
-        for component in components:
-            known, _ = self._stores.get(component.name, (None, None))
-            if known != component:
-                store = self._make(component)
-                self._stores[component.name] = component, store
-                added.append(store)
-        return added
+        """Make the stores of components that are new or have changed, and return those; before or after `start`.
+
+        Raises `SetupError`, and then none of them is there.
+        """
+        new = [one for one in components if self._stores.get(one.name, (None, None))[0] != one]
+        made = {one.name: (one, self._make(one)) for one in new}
+        self._stores |= made
+        return [store for _, store in made.values()]
 
     def of(self, components: Iterable[Component]) -> dict[str, StateStore]:
         return {component.name: self._stores[component.name][1] for component in components}
@@ -63,10 +63,15 @@ class StateStores:
         table = settings.get("tableName") or "state"
         if not _TABLE.fullmatch(table):
             raise SetupError(f"{component.where}: metadata 'tableName': {table!r} is not a plain name")
+        if table.lower() in _OURS:
+            raise SetupError(f"{component.where}: metadata 'tableName': {table!r} is a table of daprlet's own")
         path = self._path(settings.get("connectionString", ""))
         if path not in self._databases:
             self._databases[path] = open_database(path)
-        self._databases[path].add_schema(state.schema(table))
+        try:
+            self._databases[path].add_schema(state.schema(table))
+        except sqlite3.Error as error:
+            raise SetupError(f"{component.where}: the table {table!r} cannot be made: {error}") from error
         return StateStore(
             self._databases[path], component.name, table, settings.get("cleanupInterval", _CLEANUP_SECONDS)
         )

@@ -2,11 +2,13 @@
 
 import asyncio
 import random
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import pytest
 
 from daprlet.app_channel import AppChannel, new_session
@@ -23,6 +25,7 @@ from daprlet.settings import AppSettings
 from daprlet.subscriptions import Subscription
 
 RETRY, DROP = Verdict(Outcome.RETRY, "no"), Verdict(Outcome.DROP, "never")
+UNAVAILABLE = Verdict(Outcome.RETRY, "going down", 503)
 UNCOUNTED = Verdict(Outcome.UNCOUNTED)
 Answer = Callable[[Message], Verdict]
 
@@ -35,6 +38,8 @@ class Subscriber:
         self.bodies: list[bytes] = []
         self.batches: list[int] = []
         self.at_once = self.most_at_once = 0
+        self.on: Counter[AppChannel] = Counter()  # at once, by replica
+        self.most_on: Counter[AppChannel] = Counter()
         self.gate = asyncio.Event()
         self.gate.set()
         self.by_topic: Counter[str] = Counter()
@@ -46,11 +51,14 @@ class Subscriber:
         messages: Sequence[Message],
         timeout: float,  # noqa: ASYNC109 - the port's
     ) -> Verdicts:
-        del channel, timeout
+        del timeout
         self.at_once += 1
+        self.on[channel] += 1
+        self.most_on[channel] = max(self.most_on[channel], self.on[channel])
         self.most_at_once = max(self.most_at_once, self.at_once)
         await self.gate.wait()
         self.at_once -= 1
+        self.on[channel] -= 1
         self.batches.append(len(messages))
         self.bodies += [message.body for message in messages]
         self.by_topic[subscription.topic] += len(messages)
@@ -68,6 +76,15 @@ def policies(retries: int) -> Policies:
     return Policies({"file": spec})
 
 
+def healthy_replica(session: aiohttp.ClientSession, resources: Resources, *subscriptions: Subscription) -> Replica:
+    channel = AppChannel(AppSettings("app", app_port=1), session, lambda: None)
+    channel.healthy = True
+    channel.programmatic = list(subscriptions)
+    replica = Replica(channel, resources, Metrics("app"))
+    replica.refresh()
+    return replica
+
+
 @asynccontextmanager
 async def running(
     database: Database,
@@ -80,11 +97,9 @@ async def running(
     session = new_session()
     app = App("app")
     component = Component("bus", "pubsub.sqlite", "file", {"redeliverInterval": 0.001, **settings}, frozenset())
-    channel = AppChannel(AppSettings("app", app_port=1), session, lambda: None)
-    channel.healthy = True
-    channel.programmatic = list(subscriptions)
-    replica = Replica(channel, Resources(pubsubs={"bus": component}, policies=policies(retries)), Metrics("app"))
-    replica.refresh()
+    replica = healthy_replica(
+        session, Resources(pubsubs={"bus": component}, policies=policies(retries)), *subscriptions
+    )
     app.replicas.append(replica)
     broker = Broker(Log(database), subscriber)
     await broker.follow(app)
@@ -205,14 +220,15 @@ async def test_uncounted_failures_use_up_no_attempt(database: Database) -> None:
     assert database.read("SELECT count(*) FROM message") == [(1,)]
 
 
-async def test_an_app_that_goes_down_uses_up_no_attempt(database: Database) -> None:
-    """A failure that ends with the app unhealthy waits for it to be healthy again, without a dead letter."""
+@pytest.mark.parametrize(("last_words", "dead"), [(UNAVAILABLE, 0), (RETRY, 1)])
+async def test_an_app_that_goes_down(database: Database, last_words: Verdict, dead: int) -> None:
+    """An app that said 5xx and went down has not judged the event; one that never answered may have fallen over it."""
     subscriber = Subscriber()
     async with running(database, subscriber, subscription(dead_letter_topic="dead")) as (broker, replica):
 
         def goes_down(_: Message) -> Verdict:
             replica.channel.healthy = len(subscriber.bodies) != 1
-            return RETRY if len(subscriber.bodies) == 1 else SUCCESS
+            return last_words if len(subscriber.bodies) == 1 else SUCCESS
 
         subscriber.answer = goes_down
         await broker.publish("bus", "t", drafts(1))
@@ -220,9 +236,9 @@ async def test_an_app_that_goes_down_uses_up_no_attempt(database: Database) -> N
         replica.channel.healthy = True
         app = broker._consumers["app", 1].app
         app.changed.fire()
-        await until(lambda: unacknowledged(database) == 0)
-    assert len(subscriber.bodies) == 2
-    assert database.read("SELECT count(*) FROM message") == [(1,)]
+        await until(lambda: unacknowledged_of(database, "t") == 0)
+    assert len(subscriber.bodies) == 2 - dead
+    assert database.read("SELECT count(*) FROM message") == [(1 + dead,)]
 
 
 async def test_a_retried_message_does_not_hold_back_others(database: Database) -> None:
@@ -316,3 +332,77 @@ async def test_stop_waits_for_nothing_but_keeps_everything(database: Database) -
     again = Subscriber()
     async with running(database, again, subscription()):
         await until(lambda: len(again.bodies) == 5)
+
+
+async def test_a_failed_read_ends_no_consumer(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Delivery goes on as soon as the log can be read again."""
+    monkeypatch.setattr("daprlet.broker._STORE_AGAIN", 0.001)
+    reading, failed = Log.page, 0
+
+    def unreadable(*_: object) -> list[Message]:
+        nonlocal failed
+        failed += 1
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(Log, "page", unreadable)
+    subscriber = Subscriber()
+    async with running(database, subscriber, subscription()) as (broker, _):
+        await broker.publish("bus", "t", drafts(3))
+        await until(lambda: failed > 2)
+        monkeypatch.setattr(Log, "page", reading)
+        await until(lambda: len(subscriber.bodies) == 3)
+
+
+async def test_a_replica_that_is_left_alone_gets_no_more_than_its_own(database: Database) -> None:
+    """What the others had in flight waits for room on the survivor."""
+    subscriber = Subscriber()
+    subscriber.gate.clear()
+    async with running(database, subscriber, subscription(), concurrency=3) as (broker, replica):
+        app = broker._consumers["app", 1].app
+        twin = healthy_replica(replica.channel._session, replica.resources, subscription())
+        app.replicas.append(twin)
+        subscriber.answer = lambda _: UNCOUNTED if len(subscriber.bodies) <= 6 else SUCCESS
+        await broker.publish("bus", "t", drafts(30))
+        await until(lambda: subscriber.at_once == 6)
+        twin.channel.healthy = False
+        subscriber.gate.set()
+        subscriber.gate.clear()
+        await until(lambda: len(subscriber.bodies) == 6 and subscriber.on[replica.channel] == 3)
+        subscriber.gate.set()
+        await until(lambda: unacknowledged(database) == 0)
+    assert subscriber.most_on == {replica.channel: 3, twin.channel: 3}
+
+
+async def test_an_idle_consumer_reads_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that was not full says that the log ends there: it is not asked again before the next publish."""
+    reading, pages = Log.page, 0
+
+    def counted(log: Log, topic: int, after: int, limit: int) -> list[Message]:
+        nonlocal pages
+        pages += 1
+        return reading(log, topic, after, limit)
+
+    subscriber = Subscriber()
+    async with running(database, subscriber, subscription()) as (broker, _):
+        monkeypatch.setattr(Log, "page", counted)
+        for number in range(20):
+            await broker.publish("bus", "t", drafts(1))
+            await until(lambda: len(subscriber.bodies) == number + 1)  # noqa: B023 - awaited here
+        await until(lambda: unacknowledged(database) == 0)
+    assert pages <= 21  # one before the first publish
+
+
+async def test_a_long_stretch_that_was_acknowledged_does_not_hold_up_the_rest(database: Database) -> None:
+    """Others have their turn between the pages that a restarted consumer passes over."""
+    log = Log(database)
+    topic = await log.topic("bus", "t")
+    await log.append(topic, drafts(2000))
+    position = await log.position("app", topic)
+    await log.settle(position.subscription, 0, range(1, 2000))
+    subscriber = Subscriber()
+    turns = 0
+    async with running(database, subscriber, subscription()):
+        while not subscriber.bodies:
+            turns += 1
+            await asyncio.sleep(0)
+    assert turns > 100

@@ -88,3 +88,8 @@ def test_a_file_of_another_format_is_refused(tmp_path: Path) -> None:
     other.close()
     with pytest.raises(sqlite3.NotSupportedError, match="its format is 99"):
         Database(tmp_path / "one.db", SCHEMA)
+
+
+async def test_a_commit_waits_for_the_disk(database: Database) -> None:
+    """FULL, on the connection that writes: with less, power loss takes answered writes along."""
+    assert await database.write(lambda connection: connection.execute("PRAGMA synchronous").fetchone()) == (2,)

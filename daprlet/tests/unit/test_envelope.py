@@ -83,3 +83,9 @@ def test_metadata_cannot_forge_headers() -> None:
     """Neither the delivery's own headers nor line breaks travel as metadata."""
     forged = {"Content-Length": "1", "dapr-api-token": "x", "Host": "x", "a": "b\r\nc: d", "b c": "d", "ok": "1"}
     assert header_fields(forged) == b'{"ok":"1"}'
+
+
+def test_metadata_that_no_server_would_take_is_no_header() -> None:
+    """Servers refuse heads of some 8 KB: the event would never arrive. The trace goes first, the rest as it fits."""
+    draft = wrap(b"{}", "text/plain", {"huge": "x" * 5000, "large": "y" * 3000, "more": "z" * 3000, "ok": "1"}, ORIGIN)
+    assert set(json.loads(draft.headers or b"")) == {"traceparent", "tracestate", "large", "ok"}

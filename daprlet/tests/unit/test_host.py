@@ -218,6 +218,8 @@ async def test_one_run_hosts_many_apps(tmp_path: Path, app: RecordingApp) -> Non
         await until(lambda: host.sidecars[0].replica.available)
         assert await status(client.get(f"{first}/metadata")) == 401
         assert await status(client.get(f"{first}/healthz")) == 204
+        assert await status(client.get(f"{first}/healthz", headers={"dapr-app-id": "app"})) == 401
+        assert await status(client.post(f"{first}/healthz")) == 401
         answer = await ok(client.put(f"{second}/invoke/app/method/a%2Fb/c?d=e%20f", data=b'{"data": 1}'))
         assert await answer.text() == "/a%2Fb/c?d=e%20f"
         assert answer.headers["X-Token"] == "t1"
@@ -257,12 +259,14 @@ async def test_nesting_without_end_harms_nobody(tmp_path: Path, app: RecordingAp
     """Requests are refused or taken as text, and raw bytes of that kind become a dead letter."""
     deep = b"[" * 100_000
     json_type = {"Content-Type": "application/json"}
-    async with running(settings(tmp_path, app_settings(tmp_path, "app", app.port))) as (_, client, (dapr,)):
+    async with running(settings(tmp_path, app_settings(tmp_path, "app", app.port))) as (host, client, (dapr,)):
         for path in ("state/store", "publish/bulk/bus/one", "jobs/j"):
             assert await status(client.post(f"{dapr}/{path}", data=deep, headers=json_type)) == 400
         await ok(client.post(f"{dapr}/publish/bus/one?metadata.rawPayload=true", data=deep))
         await ok(client.post(f"{dapr}/publish/bus/one", data=deep, headers=json_type))
         await until(lambda: app.got.get("/one") == [deep.decode()])
+        dead = "SELECT body FROM message JOIN topic ON topic.id = message.topic WHERE name = 'dead'"
+        await until(lambda: host._database.read(dead) == [(deep,)])
 
 
 async def test_topic_scopes(tmp_path: Path) -> None:
@@ -435,3 +439,50 @@ async def _publish_until_killed(  # noqa: PLR0913 - one test's own
 
     async with asyncio.timeout(30):
         await asyncio.gather(*(publisher(lane) for lane in range(8)))
+
+
+async def test_invocations_keep_to_the_apps_concurrency_and_end_with_their_callers(
+    tmp_path: Path, app: RecordingApp
+) -> None:
+    """A second call waits for the first one's answer to be closed; a caller that goes away makes room."""
+    app.hold.clear()
+    run = settings(tmp_path, app_settings(tmp_path, "app", app.port, max_concurrency=1))
+    async with running(run) as (host, client, (dapr,)):
+        await until(lambda: host.sidecars[0].replica.available)
+        call = f"{dapr}/invoke/app/method/x"
+        first, second = (asyncio.create_task(status(client.get(call))) for _ in range(2))
+        await until(lambda: app.held == 1 and host.sidecars[0].replica.in_flight == 2)
+        first.cancel()
+        await until(lambda: host.sidecars[0].replica.in_flight == 1)
+        await until(lambda: app.held == 2)
+        app.hold.set()
+        assert await second == 200
+        await until(lambda: host.sidecars[0].replica.in_flight == 0)
+        assert await status(client.get(call)) == 200
+
+
+def with_table(table: str) -> str:
+    found = "{type: state.sqlite, version: v1}"
+    return COMPONENTS.replace(found, f"{found[:-1]}, metadata: [{{name: tableName, value: {table}}}]}}")
+
+
+async def test_a_reload_that_fails_is_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever went wrong; and a store that is replaced is cleaned up once, not twice."""
+    monkeypatch.setattr("daprlet.reload._LOOK", 0.01)
+    run = settings(tmp_path, app_settings(tmp_path, "app", 0))
+    file = tmp_path / "resources" / "components.yaml"
+    async with running(run) as (host, client, (dapr,)):
+        adding, failed = host._stores.add, asyncio.Event()
+
+        def fails(_: object) -> list[Any]:
+            failed.set()
+            raise AssertionError("a bug")
+
+        monkeypatch.setattr(host._stores, "add", fails)
+        file.write_text(with_table("topic"))
+        await until(failed.is_set)
+        monkeypatch.setattr(host._stores, "add", adding)
+        file.write_text(with_table("mine"))
+        await until(lambda: host.sidecars[0].resources.states["store"].settings.get("tableName") == "mine")
+        await ok(client.post(f"{dapr}/state/store", json=[{"key": "k", "value": 1}]))
+        await until(lambda: sum("clean_up" in repr(task) for task in host._tasks) == 1)

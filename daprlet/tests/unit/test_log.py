@@ -119,3 +119,31 @@ async def test_an_abandoned_subscription_holds_nothing_back(database: Database) 
     await log.sweep([live.subscription], {}, 1)
     assert ids(database) == [3]
     assert (await log.position("gone", topic)).subscription == gone.subscription
+
+
+@pytest.mark.parametrize(("older", "rules"), [(700, Retention()), (0, Retention(acknowledged_bytes=15))])
+async def test_a_message_that_is_stuck_keeps_itself_alone(database: Database, older: int, rules: Retention) -> None:
+    """What everybody acknowledged behind it goes by the same rules as what is before it."""
+    log, topic = await filled(database, 6)
+    one, two = await log.position("one", topic), await log.position("two", topic)
+    await log.settle(one.subscription, 1, [3, 4, 5])
+    await log.settle(two.subscription, 4, [])
+    await make_older(database, older)
+    await log.sweep([one.subscription, two.subscription], {"bus": rules}, 30)
+    left = ids(database)
+    assert left == [2, 5, 6] if older else left == [1, 2, 4, 5, 6]
+    assert {2, 5, 6} <= set(left)
+    acked = (await Log(database).position("one", topic)).acked
+    assert acked == {3, 4, 5} & set(left)
+
+
+async def test_what_a_stuck_message_keeps_waits_for_the_slowest(database: Database) -> None:
+    """Acknowledged by one subscription is not acknowledged; an abandoned one does not count."""
+    log, topic = await filled(database, 4)
+    one, two = await log.position("one", topic), await log.position("two", topic)
+    await log.settle(one.subscription, 0, [2, 3])
+    await make_older(database, 700)
+    await log.sweep([one.subscription, two.subscription], {}, 30)
+    assert ids(database) == [1, 2, 3, 4]
+    await log.sweep([one.subscription], {}, Retention().unread_age + 1)
+    assert ids(database) == [1, 4]

@@ -66,3 +66,12 @@ def test_unreadable_values_are_errors(broken: RetrySpec) -> None:
     """The message names the policy."""
     with pytest.raises(SetupError, match=r"retries\.mine"):
         policies({"mine": broken})
+
+
+def test_an_exponential_policy_ends_after_fifteen_minutes_of_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of its own delays: while the app is down no attempt is made, and the time does not count."""
+    delays = Retry(exponential=True).delays()
+    waited = next(delays)
+    monkeypatch.setattr("time.monotonic", lambda: 1e9)
+    rest = list(delays)
+    assert 900 < waited + sum(rest) < 1000

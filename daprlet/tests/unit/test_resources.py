@@ -228,21 +228,54 @@ def test_another_namespace_is_skipped_only_when_ours_is_known(tmp_path: Path, mo
     assert set(read(tmp_path, elsewhere).pubsubs) == set()
 
 
+def secret_scopes(*scopes: str) -> str:
+    return (
+        "apiVersion: dapr.io/v1alpha1\nkind: Configuration\nmetadata: {name: c}\n"
+        f"spec: {{secrets: {{scopes: [{', '.join(scopes)}]}}}}\n"
+    )
+
+
 def test_secret_scopes_of_a_configuration(tmp_path: Path) -> None:
     """A list of allowed names beats everything; then denied ones; then the default."""
-    configuration = tmp_path / "config.yaml"
-    configuration.write_text(
-        dedent("""
-        apiVersion: dapr.io/v1alpha1
-        kind: Configuration
-        metadata: {name: c}
-        spec:
-          secrets:
-            scopes:
-              - {storeName: a, defaultAccess: deny, allowedSecrets: [x]}
-              - {storeName: b, deniedSecrets: [y]}
-        """)
-    )
-    scopes = load("app", [], configuration).secret_scopes
+    stores = component("a", "secretstores.local.env"), component("b", "secretstores.local.env")
+    a, b = "{storeName: a, defaultAccess: deny, allowedSecrets: [x]}", "{storeName: b, deniedSecrets: [y]}"
+    scopes = read(tmp_path, *stores, secret_scopes(a, b)).secret_scopes
     assert (scopes["a"].allows("x"), scopes["a"].allows("z")) == (True, False)
     assert (scopes["b"].allows("x"), scopes["b"].allows("y")) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "message"),
+    [
+        (["{storeName: valt, defaultAccess: deny}"], "no secret store 'valt'; did you mean 'vault'"),
+        (["{storeName: bus, defaultAccess: deny}"], "no secret store 'bus'"),
+        (["{storeName: vault, defaultAccess: deny}", "{storeName: vault}"], "'vault' has a second scope"),
+    ],
+)
+def test_secret_scopes_are_checked(tmp_path: Path, scopes: list[str], message: str) -> None:
+    """A restriction that restricts nothing is an error."""
+    with pytest.raises(SetupError, match=message) as error:
+        read(tmp_path, PUBSUB, component("vault", "secretstores.local.env"), secret_scopes(*scopes))
+    assert "2.yaml" in str(error.value)
+
+
+REFERRING = component(
+    "bus", "pubsub.sqlite", "{name: concurrency, secretKeyRef: {name: LIMIT}}", auth={"secretStore": "env"}
+)
+
+
+def test_a_variable_that_is_not_set_is_a_missing_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for by an app it is empty, as in Dapr; a component must not start with it."""
+    monkeypatch.setenv("TEST_LIMITS", "5")
+    store = component("env", "secretstores.local.env", "{name: prefix, value: TEST_}")
+    with pytest.raises(SetupError, match="env has no secret 'LIMIT'; did you mean 'LIMITS'"):
+        read(tmp_path, store, REFERRING)
+
+
+def test_a_secret_is_not_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages end in logs."""
+    monkeypatch.setenv("LIMIT", "hunter2")
+    with pytest.raises(SetupError, match="'concurrency': the secret's value cannot be used") as error:
+        read(tmp_path, component("env", "secretstores.local.env"), REFERRING)
+    assert "hunter2" not in str(error.value)
+    assert error.value.__cause__ is None

@@ -1,9 +1,15 @@
 import asyncio
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from daprlet.database import Database
+from daprlet.datafolder import DataFolder
+from daprlet.errors import SetupError, StorageError
+from daprlet.resources import Component
 from daprlet.state import Delete, EtagMismatch, StateStore, Upsert
+from daprlet.state_stores import StateStores
 
 
 @pytest.fixture
@@ -95,3 +101,45 @@ async def test_expired_values_are_cleaned_up(database: Database, store: StateSto
         while database.read("SELECT count(*) FROM state") != [(1,)]:  # noqa: ASYNC110 - the database tells nobody
             await asyncio.sleep(0.005)
     task.cancel()
+
+
+async def test_a_failed_clean_up_is_not_the_last(
+    database: Database, store: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that was full for a while costs nothing but time."""
+    await store.apply(Upsert("k", b"1", ttl=60))
+    await expire(database)
+    writing, failed = database.write, 0
+
+    async def full(_: object) -> None:
+        nonlocal failed
+        failed += 1
+        raise StorageError("disk full")
+
+    monkeypatch.setattr(database, "write", full)
+    task = asyncio.create_task(StateStore(database, "store", cleanup_interval=0.001).clean_up())
+    async with asyncio.timeout(10):
+        while failed < 3:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.005)
+        monkeypatch.setattr(database, "write", writing)
+        while database.read("SELECT count(*) FROM state") != [(0,)]:  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.005)
+    task.cancel()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[DataFolder]:
+    taken = DataFolder(tmp_path / "data")
+    yield taken
+    taken.close()
+
+
+@pytest.mark.parametrize("table", ["topic", "Job", "sqlite_x"])
+def test_a_state_table_is_none_of_ours(database: Database, folder: DataFolder, table: str) -> None:
+    """Nor of SQLite's; the file is named, and of stores that were asked for together none is there."""
+    stores = StateStores(folder, database)
+    good = Component("good", "state.sqlite", "good.yaml", {}, frozenset())
+    bad = Component("bad", "state.sqlite", "bad.yaml", {"tableName": table}, frozenset())
+    with pytest.raises(SetupError, match=rf"bad\.yaml.*{table}"):
+        stores.add([good, bad])
+    assert [store.name for store in stores.add([good])] == ["good"]

@@ -1,8 +1,10 @@
 """The composition root of backend: the only place that knows concrete classes."""
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,30 +18,34 @@ from todo.contracts import names
 from todo.contracts.clock import utc_now
 from todo.contracts.envelope import Event, Unreadable, decode
 from todo.dapr.client import connect
-from todo.dapr.subscriber import Subscription
+from todo.dapr.subscriber import Subscription, UnavailableError
 from todo.domain.due import zone_info
 from todo.domain.errors import RuleError
 from todo.messaging import parking
 from todo.messaging.consumer import Consumer
 from todo.messaging.database import connect as connect_database
 from todo.messaging.database import open_database
-from todo.messaging.postgres import Row
+from todo.messaging.postgres import Connection, Pool, Row
 from todo.messaging.relay import Relay
 from todo.messaging.sightings import DatabaseSightings
 from todo.messaging.unit import Database, Transaction
 from todo.service import kit
 from todo.service.jobs import Job
 from todo.service.kit import NotReadyError, Parts
-from todo.service.settings import Settings, SettingsError, required
+from todo.service.settings import Settings, SettingsError, database_url
 
 APP: Final = names.BACKEND
 SCHEMA: Final = "backend"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 RECONCILE_SERIES_SECONDS: Final = 300
+CLOSING: Final = 5.0  # seconds for connections to finish
+
+FirstUser = tuple[str, str, str]  # address, name and zone
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The public API, and behind the app token what sidecars call."""
+    """The public API, and behind the app token what sidecars call. Raises `SettingsError`."""
+    url, first = database_url(), _first_user()
     api = FastAPI(
         title="todo",
         version=todo.__version__,
@@ -49,29 +55,53 @@ def create_app(settings: Settings) -> FastAPI:
     api.include_router(operators.router, responses=problems.EVERYWHERE)
     api.add_middleware(requests.BodyLimit)
     api.add_middleware(requests.Traced)
+    api.add_middleware(requests.LocalCallers)
     problems.install(api)
     problems.document(api)
 
     @contextlib.asynccontextmanager
     async def compose(given: Settings) -> AsyncIterator[Parts]:
-        async with _parts(api, given) as parts:
+        async with _parts(api, given, url, first) as parts:
             yield parts
 
     kit.create_app(settings, compose, api)
     return api
 
 
+class MovedError(Exception):
+    """The database is another one than when this process started: a failover, or a restored backup."""
+
+
+class Epoch:
+    """The database's epoch, as this process works in it: found once, when the database is reached first."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._found: int | None = None
+
+    def __call__(self) -> int:
+        """Raises `UnavailableError` until it was found."""
+        if self._found is None:
+            raise UnavailableError("the database was not reached yet")
+        return self._found
+
+    async def find(self) -> None:
+        self._found = await people.epoch(self._pool)
+
+    async def check(self, connection: Connection) -> None:
+        """Raises `MovedError`: versions are counted anew there, so only a process with a new epoch may go on."""
+        if not await people.is_current(connection, self()):
+            raise MovedError("the database was failed over or restored: backend starts again, in a new epoch")
+
+
 @contextlib.asynccontextmanager
-async def _parts(api: FastAPI, settings: Settings) -> AsyncIterator[Parts]:
-    url = required(os.environ, "DATABASE_URL")
-    database = await open_database(url, SCHEMA, utc_now, max_size=12)
-    sightings = DatabaseSightings(database.pool, settings.instance, utc_now)
-    epoch = await kit.eventually(lambda: people.epoch(database.pool), "database")
-    first = _first_user()
-    await kit.eventually(lambda: people.ensure_first(database.pool, *first, utc_now()), "database")
-    await kit.eventually(sightings.start, "database")
-    async with connect(settings.sidecar, settings.dapr_token) as dapr:
-        api.state.backend = requests.Backend(database, dapr, epoch)
+async def _parts(api: FastAPI, settings: Settings, url: str, first: FirstUser) -> AsyncIterator[Parts]:
+    async with (
+        _database(url) as database,
+        _sightings(database, settings.instance) as sightings,
+        connect(settings.sidecar, settings.dapr_token) as dapr,
+    ):
+        epoch = Epoch(database.pool)
         consumer = Consumer(
             APP.app_id,
             handlers.HANDLED | {names.TASK_OCCURRENCES: handlers.occurrences(epoch)},
@@ -81,8 +111,17 @@ async def _parts(api: FastAPI, settings: Settings) -> AsyncIterator[Parts]:
             clock=utc_now,
         )
         relay = Relay(
-            lambda: connect_database(url, SCHEMA), dapr, names.PUBSUB, SCHEMA, park=_park_row(database), clock=utc_now
+            partial(_reconnect, url, epoch), dapr, names.PUBSUB, SCHEMA, park=_park_row(database), clock=utc_now
         )
+
+        async def begin() -> None:
+            """Do what needs the database as soon as it is there; meanwhile routes answer 503 and probes say why."""
+            await kit.eventually(epoch.find, "database")
+            await kit.eventually(lambda: people.ensure_first(database.pool, *first, utc_now()), "database")
+            await kit.eventually(sightings.start, "database")
+            api.state.backend = requests.Backend(database, dapr, epoch())
+            await relay.run()
+
         yield Parts(
             dapr=dapr,
             subscriptions=_subscriptions(consumer, database),
@@ -90,15 +129,44 @@ async def _parts(api: FastAPI, settings: Settings) -> AsyncIterator[Parts]:
                 Job(
                     names.RECONCILE_SERIES,
                     RECONCILE_SERIES_SECONDS,
-                    lambda: handlers.reconcile_series(database, epoch, utc_now),
+                    lambda: handlers.reconcile_series(database, epoch(), utc_now),
                 )
             ],
             internal=internal.routes(database, epoch, _public_url(settings)),
-            needs={"database": _database_check(database)},
-            background=[relay.run],
+            needs={"database": _database_check(database, api)},
+            background=[begin],
         )
-    await sightings.stop()
-    await database.close()
+
+
+@contextlib.asynccontextmanager
+async def _database(url: str) -> AsyncIterator[Database]:
+    database = await open_database(url, SCHEMA, utc_now, max_size=12)
+    try:
+        yield database
+    finally:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(database.close(), CLOSING)
+        database.pool.terminate()
+
+
+@contextlib.asynccontextmanager
+async def _sightings(database: Database, instance: str) -> AsyncIterator[DatabaseSightings]:
+    sightings = DatabaseSightings(database.pool, instance, utc_now)
+    try:
+        yield sightings
+    finally:
+        await sightings.stop()
+
+
+async def _reconnect(url: str, epoch: Epoch) -> Connection:
+    """A connection of the relay's own. Its loss is how a failover shows."""
+    connection = await connect_database(url, SCHEMA)
+    try:
+        await epoch.check(connection)
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
 
 
 def _subscriptions(consumer: Consumer[Transaction], database: Database) -> list[Subscription]:
@@ -138,18 +206,20 @@ def _park_row(database: Database) -> Callable[[Row, str], Awaitable[None]]:
     return park
 
 
-def _database_check(database: Database) -> Callable[[], Awaitable[None]]:
+def _database_check(database: Database, api: FastAPI) -> Callable[[], Awaitable[None]]:
     async def check() -> None:
         try:
             async with database.transaction() as unit:
                 await unit.connection.execute("SELECT 1 FROM users LIMIT 1")
         except Exception as error:
             raise NotReadyError(f"{type(error).__name__}") from error
+        if not hasattr(api.state, "backend"):
+            raise NotReadyError("reached just now, starting")
 
     return check
 
 
-def _first_user() -> tuple[str, str, str]:
+def _first_user() -> FirstUser:
     """Address, name and zone of user 1, made at the first start."""
     email = os.environ.get("TODO_EMAIL", "me@localhost.test")
     zone = os.environ.get("TODO_ZONE", _local_zone())

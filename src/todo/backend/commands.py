@@ -123,7 +123,8 @@ async def reopen(
         if series.ended_seq == task.seq + 1:
             series = replace(series, ended_seq=None)
             await tasks.update_series(unit.connection, series)
-        await _withdraw_successor(unit, context, series, task.seq)
+        if not series.deleted:  # of an ended series none would come back
+            await _withdraw_successor(unit, context, series, task.seq)
     await _store(unit, context, events.TASK_REOPENED, task, opened, series)
     return opened, series
 
@@ -146,14 +147,14 @@ async def delete(  # noqa: PLR0913 - whose task, from which version, how much of
     Raises `RuleError` if that is not said.
     """
     series, task = await _lock(unit, user_id, task_id, expected)
-    if series is not None and series.is_alive:
-        if whole_series is None:
-            raise RuleError(
-                "scope", "the task repeats", "say scope=occurrence (the next one comes) or scope=series (none does)"
-            )
-        if not whole_series:
-            await _store(unit, context, events.TASK_DELETED, task, task_rules.skip(task, context.now), series)
-            return
+    if series is not None and series.is_alive and whole_series is None:
+        raise RuleError(
+            "scope", "the task repeats", "say scope=occurrence (the next one comes) or scope=series (none does)"
+        )
+    if series is not None and series.is_alive and not whole_series:
+        await _store(unit, context, events.TASK_DELETED, task, task_rules.skip(task, context.now), series)
+        return
+    if series is not None and not series.deleted and whole_series:  # one that has run out may have been opened again
         series = replace(series, deleted=True)
         await tasks.update_series(unit.connection, series)
         others = await tasks.open_occurrences(unit.connection, series.id)
@@ -196,6 +197,7 @@ async def store_all(
 ) -> None:
     """Write new versions that a caller has made and locked."""
     for task, series in changed:
+        unit.tells = True
         await tasks.update(unit.connection, task, _change(event_type, task, series, context), context.now)
 
 
@@ -219,6 +221,7 @@ async def _store(  # noqa: PLR0913 - before, after and what goes with it
     unit: Transaction, context: Context, event_type: str, before: Task, after: Task, series: TaskSeries | None
 ) -> None:
     if after != before:
+        unit.tells = True
         await tasks.update(unit.connection, after, _change(event_type, after, series, context), context.now)
 
 

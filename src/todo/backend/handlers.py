@@ -1,7 +1,7 @@
 """What backend does when events and jobs arrive."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -34,12 +34,12 @@ async def delivery_outcomes(told: Sequence[Event], unit: Transaction) -> None:
     await deliveries.record(unit.connection, told)
 
 
-def occurrences(epoch: int) -> Handler[Transaction]:
+def occurrences(epoch: Callable[[], int]) -> Handler[Transaction]:
     """A handler that makes the occurrences recurring-service has dated, and ends the series it has ended."""
 
     async def handle(told: Sequence[Event], unit: Transaction) -> None:
         for event in sorted(told, key=lambda one: (one.data.series_id, one.data.seq)):
-            await _occurrence(event, unit, Context(epoch, unit.now, event.traceparent))
+            await _occurrence(event, unit, Context(epoch(), unit.now, event.traceparent))
 
     return handle
 
@@ -142,15 +142,15 @@ async def _make(  # noqa: PLR0913 - all that an occurrence comes from
     withdrawn: Task | None,
 ) -> None:
     """Make the occurrence, or bring back the withdrawn one."""
-    due = _due(said, series.start.zone)
+    made = task_rules.successor(predecessor, said.seq, _due(said, series.start.zone), context.now)
     if withdrawn is None:
-        made = task_rules.successor(predecessor, said.seq, due, context.now)
         change = telling.change(
             events.TASK_CREATED, made, series, epoch=context.epoch, now=context.now, cause=context.cause
         )
+        unit.tells = True
         await tasks.insert(unit.connection, made, change, context.now)
     else:
-        revived = task_rules.revive(withdrawn, due, context.now)
+        revived = task_rules.revive(withdrawn, made, context.now)
         await commands.store_all(unit, context, events.TASK_UPDATED, [(revived, series)])
 
 

@@ -1,6 +1,6 @@
 """What other services ask backend through the sidecars: behind the app token, never through an ingress."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
@@ -40,7 +40,7 @@ from todo.messaging.unit import Database
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-def routes(database: Database, epoch: int, public_url: str) -> list[Route]:
+def routes(database: Database, epoch: Callable[[], int], public_url: str) -> list[Route]:
     """The invocation-only routes."""
 
     async def resolve(request: Request) -> Response:
@@ -50,11 +50,11 @@ def routes(database: Database, epoch: int, public_url: str) -> list[Route]:
     async def versions(request: Request) -> Response:
         asked = _asked(await request.body(), TaskVersionsQuery)
         found = await tasks.versions(database.pool, asked.after, _page_size(asked.limit))
-        return _json(TaskVersions(epoch, tuple(found)))
+        return _json(TaskVersions(epoch(), tuple(found)))
 
     async def snapshots(request: Request) -> Response:
         asked = _asked(await request.body(), SnapshotsQuery)
-        return _json(Snapshots(tuple(await read_snapshots(database.pool, asked.task_ids[:500], epoch))))
+        return _json(Snapshots(tuple(await read_snapshots(database.pool, asked.task_ids[:500], epoch()))))
 
     async def unfollowed(request: Request) -> Response:
         asked = _asked(await request.body(), UnfollowedQuery)

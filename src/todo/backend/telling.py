@@ -86,7 +86,7 @@ def replayed(original: bytes, event_id: str, number: int) -> bytes | None:
     """A dead letter's envelope marked as replay `number`, otherwise as it came; None when it is no JSON object."""
     try:
         attributes = msgspec.json.decode(original, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     marks = {"id": event_id, "replay": number}
     return msgspec.json.encode(attributes | {name: msgspec.Raw(msgspec.json.encode(v)) for name, v in marks.items()})

@@ -1,13 +1,17 @@
 """The whole system: run it, and see it do its work."""
 
 import asyncio
+import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from todo.cli.session import Code, complain, guarded, print_json, print_rich
+
+LAST_PORT: Final = 65_535
+MOST_REPLICAS: Final = 100
 
 Ports = Annotated[
     list[str] | None,
@@ -45,9 +49,9 @@ def up(  # noqa: PLR0913 - how to run has this many parts
 
     options = running.UpOptions(
         data=data,
-        ports=_numbers("--port", port),
+        ports=_numbers("--port", port, LAST_PORT),
         free_ports=free_ports,
-        replicas=_numbers("--replicas", replicas),
+        replicas=_numbers("--replicas", replicas, MOST_REPLICAS),
         chaos=chaos,
         log_format=log_format.value,
     )
@@ -75,12 +79,12 @@ def demo(*, as_json: Annotated[bool, typer.Option("--json", help="Print the stor
     raise typer.Exit(guarded(work, as_json=as_json))
 
 
-def _numbers(option: str, given: list[str] | None) -> dict[str, int]:
+def _numbers(option: str, given: list[str] | None, most: int) -> dict[str, int]:
     """NAME=NUMBER pairs. Raises `typer.BadParameter`."""
     numbers = {}
     for pair in given or ():
         name, _, number = pair.partition("=")
-        if not (name and number.isascii() and number.isdigit() and int(number) > 0):
-            raise typer.BadParameter(f"{pair!r} is not NAME=NUMBER", param_hint=option)
+        if not (name and re.fullmatch("[0-9]{1,5}", number) and 0 < int(number) <= most):
+            raise typer.BadParameter(f"{pair!r} is not NAME=NUMBER, from 1 to {most}", param_hint=option)
         numbers[name] = int(number)
     return numbers

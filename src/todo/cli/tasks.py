@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any, Final, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -11,6 +12,7 @@ import typer
 from todo.cli import show as render
 from todo.cli import words
 from todo.cli.session import Session, command, print_json, print_rich
+from todo.operations.client import Recurrence
 
 T = TypeVar("T")
 
@@ -28,8 +30,12 @@ Remind = Annotated[
     typer.Option("--remind", help="due, 1h (before), -PT1H, or an instant; again for more."),
 ]
 Repeat = Annotated[str | None, typer.Option(help="daily, weekdays, weekly, monthly, yearly, or an RFC 5545 rule.")]
-Mode = Annotated[bool, typer.Option("--from-completion", help="Count from completion, not from the due date.")]
-Each = Annotated[bool, typer.Option("--each", help="Take every missed date when closed late, not the next to come.")]
+Mode = Annotated[
+    bool | None, typer.Option("--from-completion/--from-due", help="Count from completion, or from the due date.")
+]
+Each = Annotated[
+    bool | None, typer.Option("--each/--skip", help="Closed late: take every missed date, or the next to come.")
+]
 Priority = Annotated[int | None, typer.Option(min=1, max=4, help="1 is the most urgent, 4 is none.")]
 Label = Annotated[list[str] | None, typer.Option("--label", help="Again for more.")]
 Notes = Annotated[str | None, typer.Option(help="Text of any lines.")]
@@ -69,19 +75,20 @@ async def add(  # noqa: PLR0913 - a task has this many parts
     zone: Zone = None,
     remind: Remind = None,
     repeat: Repeat = None,
-    from_completion: Mode = False,
-    each: Each = False,
+    from_completion: Mode = None,
+    each: Each = None,
     priority: Priority = None,
     label: Label = None,
     notes: Notes = None,
 ) -> None:
     """Add a task."""
+    _check_repeat(repeat, from_completion, each)
     draft: dict[str, Any] = {"title": title, "user_id": session.user}
     draft |= _given(zone=zone, priority=priority, labels=label, notes=notes)
     if due is not None:
         draft |= _due(due, zone)
     if remind:
-        draft["reminders"] = [words.read_reminder(one) for one in remind]
+        draft["reminders"] = _reminders(remind)
     if repeat is not None:
         draft["recurrence"] = _recurrence(repeat, from_completion=from_completion, each=each)
     session.show(await session.api.add_task(draft), render.changed)
@@ -118,30 +125,31 @@ async def edit(  # noqa: PLR0913 - a task has this many parts
     zone: Zone = None,
     remind: Remind = None,
     repeat: Repeat = None,
-    from_completion: Mode = False,
-    each: Each = False,
+    from_completion: Mode = None,
+    each: Each = None,
     priority: Priority = None,
     label: Label = None,
     notes: Notes = None,
 ) -> None:
     """Change what is given, and leave the rest. `none` clears due, remind, repeat, label and notes."""
+    _check_repeat(repeat, from_completion, each)
     changes = _given(title=title, zone=zone, priority=priority)
     if due is not None:
         changes |= {"due_at": None, "due_date": None} if due == NONE else _due(due, zone)
     if remind:
-        changes["reminders"] = [] if remind == [NONE] else [words.read_reminder(one) for one in remind]
-    if repeat is not None:
-        rule = _recurrence(repeat, from_completion=from_completion, each=each)
-        changes["recurrence"] = None if repeat == NONE else rule
+        changes["reminders"] = [] if remind == [NONE] else _reminders(remind)
     if label:
         changes["labels"] = [] if label == [NONE] else label
     if notes is not None:
         changes["notes"] = "" if notes == NONE else notes
-    if not changes:
+    if not changes and repeat is None:
         raise typer.BadParameter("nothing is to be changed: give --title, --due, --remind or another of its parts")
     task_id = await session.task_id(task)
-    version = (await session.api.task(session.user, task_id)).value.version
-    session.show(await session.api.edit(session.user, task_id, changes, version), render.changed)
+    known = (await session.api.task(session.user, task_id)).value
+    if repeat is not None:
+        rule = _recurrence(repeat, from_completion=from_completion, each=each, known=known.recurrence)
+        changes["recurrence"] = None if repeat == NONE else rule
+    session.show(await session.api.edit(session.user, task_id, changes, known.version), render.changed)
 
 
 async def done(session: Session, task: Id) -> None:
@@ -159,13 +167,15 @@ async def reopen(session: Session, task: Id) -> None:
 async def snooze(
     session: Session,
     task: Id,
-    until: Annotated[str, typer.Argument(help="When: 'in 10m', 'tomorrow 09:00', or an instant.")],
+    until: Annotated[str, typer.Argument(help="When: 'in 10m', 'tomorrow 09:00' (in the task's zone), or an instant.")],
     reminder: Annotated[str | None, typer.Option(help="The reminder this replaces, if it is still to come.")] = None,
 ) -> None:
     """Remind once more, later."""
-    at = _read(lambda: words.read_instant(until, _now(None)))
-    replaced = words.read_reminder(reminder) if reminder else None
-    answer = await session.api.snooze(session.user, await session.task_id(task), at, replaced)
+    replaced = _reminders([reminder])[0] if reminder else None
+    task_id = await session.task_id(task)
+    zone = (await session.api.task(session.user, task_id)).value.zone
+    at = _read(lambda: words.read_instant(until, _now(zone), _zone(zone)))
+    answer = await session.api.snooze(session.user, task_id, at, replaced)
     session.show(answer, render.changed)
 
 
@@ -200,9 +210,26 @@ def _given(**fields: object) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None and value != []}
 
 
-def _recurrence(repeat: str, *, from_completion: bool, each: bool) -> dict[str, str]:
-    mode, policy = "completion" if from_completion else "due", "each" if each else "skip"
+def _recurrence(
+    repeat: str, *, from_completion: bool | None, each: bool | None, known: Recurrence | None = None
+) -> dict[str, str]:
+    """What is repeated and how; what is not said stays as it is `known`."""
+    mode = known.mode if known else "due"
+    policy = known.policy if known else "skip"
+    if from_completion is not None:
+        mode = "completion" if from_completion else "due"
+    if each is not None:
+        policy = "each" if each else "skip"
     return {"rule": words.read_rule(repeat), "mode": mode, "policy": policy}
+
+
+def _check_repeat(repeat: str | None, *how: bool | None) -> None:
+    if repeat in {None, NONE} and any(one is not None for one in how):
+        raise typer.BadParameter("--from-completion and --each say how a rule repeats: give --repeat too")
+
+
+def _reminders(given: list[str]) -> list[str]:
+    return [_read(partial(words.read_reminder, one)) for one in given]
 
 
 def _due(text: str, zone: str | None) -> dict[str, Any]:
@@ -218,7 +245,11 @@ def _read(read: Callable[[], T]) -> T:
 
 def _now(zone: str | None) -> dt.datetime:
     """Now, in the zone that today means."""
+    return dt.datetime.now(dt.UTC).astimezone(_zone(zone))
+
+
+def _zone(name: str | None) -> ZoneInfo | None:
     try:
-        return dt.datetime.now(ZoneInfo(zone) if zone else None).astimezone(ZoneInfo(zone) if zone else None)
+        return ZoneInfo(name) if name else None
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise typer.BadParameter(f"{zone!r} is not an IANA time zone, such as Europe/Berlin") from None
+        raise typer.BadParameter(f"{name!r} is not an IANA time zone, such as Europe/Berlin") from None

@@ -3,9 +3,19 @@
 import datetime as dt
 import re
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
-_AMOUNT: Final = re.compile(r"(\d{1,6})\s*([smhdw])[a-z]*", re.IGNORECASE)
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_AMOUNT: Final = re.compile(r"(\d{1,6})\s*([a-z]+)")
+_UNITS: Final = {
+    1: ("s", "sec", "secs", "second", "seconds"),
+    60: ("m", "min", "mins", "minute", "minutes"),
+    3600: ("h", "hr", "hrs", "hour", "hours"),
+    86_400: ("d", "day", "days"),
+    604_800: ("w", "wk", "wks", "week", "weeks"),
+}
+_SECONDS: Final = {word: seconds for seconds, words in _UNITS.items() for word in words}
+_NO_FIXED_LENGTH: Final = {"mo", "mos", "month", "months", "y", "yr", "yrs", "year", "years"}
+_LONGEST: Final = 100 * 366 * 86_400
 _DAY: Final = re.compile(r"(today|tomorrow)(?:\s+(\d{1,2}:\d{2}))?")
 _SHORT_RULES: Final = {
     "daily": "FREQ=DAILY",
@@ -37,17 +47,25 @@ def read_due(text: str, now: dt.datetime) -> dict[str, Any]:
     return _iso(text.strip())
 
 
-def read_instant(text: str, now: dt.datetime) -> str:
-    """An instant with an offset, from the same words. Raises `WordsError`."""
+def read_instant(text: str, now: dt.datetime, zone: ZoneInfo | None) -> str:
+    """An instant with an offset, from the same words; wall times are in `zone` (None: the machine's).
+
+    Raises `WordsError`.
+    """
     read = read_due(text, now)
     if "due_at" not in read:
         raise WordsError(f"{text!r} has no time of day: add one, as in 'tomorrow 09:00'")
     at = dt.datetime.fromisoformat(read["due_at"])
-    return (at if at.tzinfo else at.replace(tzinfo=now.tzinfo)).isoformat()
+    if at.tzinfo is None:  # the offset is that of `at`, which may not be that of now
+        at = at.replace(tzinfo=zone) if zone else at.astimezone()
+    return at.isoformat()
 
 
 def read_reminder(text: str) -> str:
-    """`due`, or `1h` for an hour before; what else is typed (-PT1H, an instant) is the API's to judge."""
+    """`due`, or `1h` for an hour before; what else is typed (-PT1H, an instant) is the API's to judge.
+
+    Raises `WordsError` for a length that cannot be meant.
+    """
     words = " ".join(text.lower().split()).removesuffix(" before")
     if words in {"due", "at due"}:
         return "PT0S"
@@ -63,10 +81,19 @@ def read_rule(text: str) -> str:
 
 
 def _length(words: str) -> dt.timedelta | None:
+    """A length of time, None when it is something else. Raises `WordsError`."""
     parts = _AMOUNT.findall(words)
     if not parts or _AMOUNT.sub("", words).strip():
         return None
-    return dt.timedelta(seconds=sum(int(amount) * _SECONDS[unit.lower()] for amount, unit in parts))
+    units = {unit for _, unit in parts}
+    if units & _NO_FIXED_LENGTH:
+        raise WordsError(f"{words!r} is not exact, months and years differ: give a date, as 2030-05-01")
+    if units - _SECONDS.keys():
+        return None
+    seconds = sum(int(amount) * _SECONDS[unit] for amount, unit in parts)
+    if seconds > _LONGEST:
+        raise WordsError(f"{words[:40]!r} is more than 100 years")
+    return dt.timedelta(seconds=seconds)
 
 
 def _day(match: re.Match[str], now: dt.datetime) -> dict[str, Any]:

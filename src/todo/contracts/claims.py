@@ -17,6 +17,7 @@ class ClaimState(enum.StrEnum):
     CLAIMED = "claimed"  # being sent, or its sender died less than a lease ago
     DELIVERED = "delivered"
     FAILED = "failed"
+    DEFERRED = "deferred"  # put off at this attempt: the next one may have it
 
 
 class ClaimsQuery(msgspec.Struct, frozen=True):

@@ -100,10 +100,15 @@ def remind(task: Task, now: dt.datetime) -> Task:
 
 
 def edit(task: Task, now: dt.datetime, **changes: object) -> Task:
-    """Change fields. The same task comes back when nothing differs."""
+    """Change fields. The same task comes back when nothing differs. Raises `RuleError`.
+
+    The due of a closed task stays: its successor is dated by it, and one key must not have two dates.
+    """
     edited = replace(task, **changes)  # type: ignore[arg-type]  # the API's model names the fields
     if edited == task:
         return task
+    if edited.due != task.due and not task.is_open:
+        raise RuleError("due_at", "the task is closed", "reopen it first")
     return _next(remind(edited, now) if edited.is_open else edited, now, touched=True)
 
 
@@ -153,10 +158,18 @@ def snooze(task: Task, now: dt.datetime, until: dt.datetime, instead_of: str | N
     again = reminder.parse_reminder(until.isoformat(), "until").text
     before = _own_reminder(task, instead_of) if instead_of else None
     kept = [text for text in task.reminders if before is None or before.at is None or text != before.text]
-    reminders = reminder.parse_reminders([*kept, again])
+    reminders = reminder.parse_reminders(_with_room(list(dict.fromkeys([*kept, again])), now))
     if before is None or before.text == again:
         return edit(task, now, reminders=reminders)
     return edit(task, now, reminders=reminders, instances=reminder.dismiss(task.instances, before.text))
+
+
+def _with_room(texts: list[str], now: dt.datetime) -> list[str]:
+    """The same reminders; of one too many the oldest that fired at a fixed instant in the past is left out."""
+    fired = {text: at for text in texts if (at := reminder.parse_reminder(text).at) is not None and at <= now}
+    if len(texts) > reminder.MAX_REMINDERS and fired:
+        texts.remove(min(fired, key=lambda text: fired[text]))
+    return texts
 
 
 def _own_reminder(task: Task, text: str) -> reminder.Reminder:
@@ -190,10 +203,16 @@ def successor(task: Task, seq: int, due: Due, now: dt.datetime) -> Task:
     return remind(made, now)
 
 
-def revive(withdrawn: Task, due: Due, now: dt.datetime) -> Task:
-    """Bring a withdrawn occurrence back, with the date its series now says."""
-    back = replace(withdrawn, deleted=False, withdrawn=False, status=Status.OPEN, due=due, scheduled=due, instances=())
-    return _next(remind(back, now), now, touched=False)
+def revive(withdrawn: Task, anew: Task, now: dt.datetime) -> Task:
+    """Bring a withdrawn occurrence back as its predecessor makes it now: `anew` as a later version of it."""
+    later = _next(withdrawn, now)
+    return replace(
+        anew,
+        id=withdrawn.id,
+        version=later.version,
+        created_at=withdrawn.created_at,
+        updated_at=later.updated_at,
+    )
 
 
 def occurrence_id(series_id: UUID, seq: int) -> UUID:

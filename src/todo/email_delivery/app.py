@@ -19,8 +19,9 @@ from todo.email_delivery.letter import Letters
 from todo.email_delivery.mailer import Mailer
 from todo.email_delivery.settings import MailSettings
 from todo.messaging.consumer import Consumer, Sightings
+from todo.messaging.direct import direct_unit
 from todo.messaging.state_sightings import StateSightings
-from todo.messaging.unit import DirectUnit, direct_unit
+from todo.messaging.unit import DirectUnit
 from todo.service import kit
 from todo.service.kit import Parts
 from todo.service.settings import Settings
@@ -41,7 +42,12 @@ async def compose(mail: MailSettings, settings: Settings) -> AsyncIterator[Parts
         claims = Claims(dapr, names.STATE_STORE, utc_now)
         mails = ReminderMails(Backend(dapr, utc_now), claims, mailer, Letters(mail.sender, utc_now), utc_now)
         try:
-            yield Parts(dapr, _subscriptions(_consumer(dapr, mails, sightings)), internal=[inspection(claims)])
+            yield Parts(
+                dapr,
+                _subscriptions(_consumer(dapr, mails, sightings)),
+                internal=[inspection(claims)],
+                wind_down=mailer.wind_down,
+            )
         finally:
             await mailer.close()
         await sightings.stop()

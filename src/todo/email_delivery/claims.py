@@ -43,8 +43,6 @@ class StateStore(Protocol):
 
     async def save_state(self, store: str, entries: Sequence[Mapping[str, Any]]) -> None: ...
 
-    async def delete_state(self, store: str, key: str, etag: str) -> None: ...
-
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the state store holds: who sends it, and later what became of it."""
@@ -55,8 +53,13 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     outcome: Outcome | None = None
     at: dt.datetime | None = None
     reason: str = ""
+    possibly_sent: bool = False
     message_id: str | None = None
     recipient: str | None = None
+
+    def settles(self, attempt: int) -> bool:
+        """Whether there is nothing to send for an attempt: a mail that was put off is left to a later one."""
+        return self.outcome is not None and (self.outcome is not Outcome.DEFERRED or attempt <= self.attempt)
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -69,7 +72,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """Accepted or refused for good before."""
+    """Accepted or refused for good before, or put off at this attempt or a later one."""
 
     entry: Entry
 
@@ -82,6 +85,7 @@ class _Request(msgspec.Struct, frozen=True):
     key: str
     entry: Entry
     lease: Stopwatch
+    etag: str | None = None  # of the entry it takes over
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -109,6 +113,7 @@ class Claims:
         self._tokens = (f"{process}-{number}" for process in [secrets.token_hex(8)] for number in itertools.count(1))
         self._take: Coalescer[_Request, Claim | Settled | Held] = Coalescer(self._take_all)
         self._write: Coalescer[_Record, bool | None] = Coalescer(self._write_all)
+        self._find: Coalescer[ReminderKey, Entry | None] = Coalescer(self._find_all)
 
     async def claim(self, due: ReminderDue) -> Claim | Settled | Held:
         """Ask for a reminder instance. Raises `UnavailableError` when the store cannot tell whose it is."""
@@ -128,23 +133,30 @@ class Claims:
             log.error("outcome not recorded", claim=claim.key, outcome=settled.outcome, lost=is_kept is False)
         return bool(is_kept)
 
-    async def release(self, claim: Claim) -> None:
-        """Let the next attempt have it at once; where that fails the lease ends by itself."""
-        try:
-            await self._state.delete_state(self._store, claim.key, claim.etag)
-        except DaprError as error:
-            log.warning("claim not released, its lease will end", claim=claim.key, reason=str(error))
+    async def find(self, key: ReminderKey) -> Entry | None:
+        """What is kept about a reminder instance, whoever keeps it. Raises `UnavailableError`."""
+        return await self._find(key)
 
     async def inspect(self, keys: Sequence[ReminderKey]) -> list[ClaimView]:
         """What the store holds for each key. Raises `UnavailableError`."""
-        items = await self._read([state_key(key) for key in keys])
-        return [_view(key, _entry(items.get(state_key(key)))) for key in keys]
+        return [_view(key, entry) for key, entry in zip(keys, await self._find_all(keys), strict=True)]
 
     async def _take_all(self, requests: Sequence[_Request]) -> list[Claim | Settled | Held | Exception]:
-        with contextlib.suppress(DaprError):  # whatever was answered, reading back tells
-            await self._state.save_state(self._store, [_item(one.key, one.entry, LEASE) for one in requests])
-        items = await self._read([one.key for one in requests])
+        items = await self._put(requests)
+        again = [over for one in requests if (over := _takeover(one, items.get(one.key)))]
+        if again:
+            items |= await self._put(again)
         return [_judge(one, items.get(one.key)) for one in requests]
+
+    async def _put(self, requests: Sequence[_Request]) -> dict[str, StateItem]:
+        """Try to write every request's entry; what the store holds then tells whose it is, whatever was answered."""
+        with contextlib.suppress(DaprError):
+            await self._state.save_state(self._store, [_item(one.key, one.entry, LEASE, one.etag) for one in requests])
+        return await self._read([one.key for one in requests])
+
+    async def _find_all(self, keys: Sequence[ReminderKey]) -> list[Entry | None]:
+        items = await self._read([state_key(key) for key in keys])
+        return [_entry(items.get(state_key(key))) for key in keys]
 
     async def _write_all(self, records: Sequence[_Record]) -> list[bool | None]:
         """Whether each is kept; None where the store cannot tell or has not done it yet."""
@@ -174,6 +186,14 @@ def _item(key: str, entry: Entry, lives: dt.timedelta, etag: str | None = None) 
     return written if etag is None else {**written, "etag": etag}
 
 
+def _takeover(request: _Request, item: StateItem | None) -> _Request | None:
+    """The request as one for the place of an earlier attempt's entry, which was put off."""
+    entry = _entry(item)
+    if item is None or entry is None or entry.outcome is None or entry.settles(request.entry.attempt):
+        return None
+    return msgspec.structs.replace(request, etag=item.etag)
+
+
 def _judge(request: _Request, item: StateItem | None) -> Claim | Settled | Held | Exception:
     if item is None:
         return UnavailableError(f"claims: the store did not keep {request.key}")
@@ -181,8 +201,10 @@ def _judge(request: _Request, item: StateItem | None) -> Claim | Settled | Held 
     if entry is None:
         log.error("claim unreadable, left alone", claim=request.key)
         return Held()
-    if entry.outcome is not None:
+    if entry.settles(request.entry.attempt):
         return Settled(entry)
+    if entry.outcome is not None:
+        return UnavailableError(f"claims: the store did not let {request.key} be taken over")
     return Claim(request.key, entry, item.etag, request.lease) if entry.token == request.entry.token else Held()
 
 

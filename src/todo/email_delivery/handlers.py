@@ -21,7 +21,7 @@ from todo.email_delivery.backend import Backend, Resolution
 from todo.email_delivery.claims import Claim, Claims, Entry, Settled
 from todo.email_delivery.lease import LAST_START, PATIENCE, Stopwatch
 from todo.email_delivery.letter import Letters
-from todo.email_delivery.mailer import LeaseTooOldError, Mailer, Verdict, loggable
+from todo.email_delivery.mailer import BusyError, LeaseTooOldError, Mailer, Verdict, loggable
 from todo.email_delivery.mime import AddressError
 from todo.email_delivery.smtp import Mail
 from todo.messaging import parking
@@ -33,10 +33,6 @@ APP_ID: Final = names.EMAIL_DELIVERY.app_id
 _NO_ADDRESS: Final = "The address of the task's owner is not one that mail can be sent to."
 
 T = TypeVar("T")
-
-
-class BusyError(UnavailableError):
-    """A mail waited too long for a connection to the mail server: it was not begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +49,7 @@ class ReminderMails:
         """Send each reminder at most once, and tell what became of it.
 
         Raises `UnavailableError` when backend or the claims could not be asked about some, or none was begun in time;
-        what became of the others is recorded by then, and told when the batch comes again.
+        what became of the others, put off or not, is recorded by then, and told when the batch comes again.
         """
         resolved = await self.backend.resolve([event.data.key for event in events])
         outcomes = await _all(self._deliver(event, answer) for event, answer in zip(events, resolved, strict=True))
@@ -72,7 +68,7 @@ class ReminderMails:
                 metrics.answered.inc()
                 return None
             if answered := self._without_mail(due, reminder):
-                return answered
+                return await self._or_begun_before(due, answered)
             mail = self._compose(reminder)
             if mail is None:
                 return self._outcome(due, Verdict(Outcome.FAILED, _NO_ADDRESS), reminder.recipient)
@@ -86,7 +82,7 @@ class ReminderMails:
             return None
 
     async def _send(self, event: Event, claim: Claim, mail: Mail) -> ReminderOutcome | None:
-        """Send what is claimed, then keep the outcome or let the claim go."""
+        """Send what is claimed, then keep the outcome: told or not, this attempt sends nothing more."""
         began = time.perf_counter()
         try:
             verdict = await self.mailer.send(mail, may_start=lambda: claim.lease.age() <= LAST_START)
@@ -95,10 +91,7 @@ class ReminderMails:
             return None
         outcome = self._outcome(event.data, verdict, mail.recipient)
         _observe(event, outcome, time.perf_counter() - began)
-        if outcome.outcome is Outcome.DEFERRED:
-            await self.claims.release(claim)
-        else:
-            await self.claims.record(claim, _entry(claim.entry, outcome))
+        await self.claims.record(claim, _entry(claim.entry, outcome))
         return outcome
 
     def _without_mail(self, due: ReminderDue, reminder: ResolvedReminder) -> ReminderOutcome | None:
@@ -113,6 +106,18 @@ class ReminderMails:
             metrics.mails.labels(Outcome.SUPPRESSED).inc()
             return self._outcome(due, Verdict(Outcome.SUPPRESSED, reminder.suppressed), None)
         return None
+
+    async def _or_begun_before(self, due: ReminderDue, answered: ReminderOutcome) -> ReminderOutcome:
+        """What is not wanted any more may have been sent while it was: by a sender that died before it could tell."""
+        entry = await self.claims.find(due.key) if answered.outcome is Outcome.SUPPRESSED else None
+        if entry is None:
+            return answered
+        if entry.settles(due.attempt):
+            return _settled_before(due, entry)
+        if entry.outcome is not None and not entry.possibly_sent:
+            return answered
+        message_id = self.letters.message_id(due.key)
+        return msgspec.structs.replace(answered, possibly_sent=True, message_id=message_id)
 
     def _compose(self, reminder: ResolvedReminder) -> Mail | None:
         try:
@@ -155,17 +160,18 @@ async def _all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T | None]:
 
 
 def _settled_before(due: ReminderDue, entry: Entry) -> ReminderOutcome:
-    """An outcome recorded earlier, told again: of the attempt that delivered it, else of this one."""
+    """An outcome recorded earlier, told again: a refusal for good is one of this attempt too."""
     metrics.repeated.inc()
     outcome = entry.outcome or Outcome.FAILED
     return ReminderOutcome(
         due.task_id,
         due.reminder,
         due.fire_at,
-        entry.attempt if outcome is Outcome.DELIVERED else due.attempt,
+        due.attempt if outcome is Outcome.FAILED else entry.attempt,
         outcome,
         at=entry.at or entry.claimed_at,
         reason=entry.reason,
+        possibly_sent=entry.possibly_sent,
         message_id=entry.message_id,
         recipient=entry.recipient,
     )
@@ -177,6 +183,7 @@ def _entry(claimed: Entry, outcome: ReminderOutcome) -> Entry:
         outcome=outcome.outcome,
         at=outcome.at,
         reason=outcome.reason,
+        possibly_sent=outcome.possibly_sent,
         message_id=outcome.message_id,
         recipient=outcome.recipient,
     )

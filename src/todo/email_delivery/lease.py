@@ -11,6 +11,7 @@ from todo.contracts.clock import Clock
 LEASE: Final = dt.timedelta(seconds=90)  # longer than a send may take, shorter than the time until the next dispatch
 SMTP_DEADLINE: Final = dt.timedelta(seconds=30)
 PATIENCE: Final = dt.timedelta(seconds=25)  # what a batch has not begun by then is left: sidecars wait for 60 s
+DRAIN: Final = 60  # seconds a graceful stop waits: longer than patience and SMTP deadline together
 LAST_START: Final = LEASE - SMTP_DEADLINE  # a message handed over by then is accepted or refused within its lease
 
 

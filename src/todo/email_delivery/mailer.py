@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from todo.contracts.events import Outcome
+from todo.dapr.subscriber import UnavailableError
 from todo.email_delivery import metrics
 from todo.email_delivery.lease import SMTP_DEADLINE
 from todo.email_delivery.smtp import Answer, Connection, Mail, Reply, Server, SmtpError, Stage
@@ -28,6 +29,10 @@ _POLICY: Final = 7  # RFC 3463, X.7: whether the sender may; a relay that denies
 
 class LeaseTooOldError(Exception):
     """The claim may be another's by the time the mail server would answer: nothing was handed over."""
+
+
+class BusyError(UnavailableError):
+    """No connection to the mail server is for this mail now: it was not begun."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -61,11 +66,21 @@ class Mailer:
         self._partings: set[asyncio.Task[None]] = set()
         self._resting_until = 0.0
         self._why_resting = ""
+        self._winds_down = False
+
+    def wind_down(self) -> None:
+        """Begin no more mails; those under way end as they do."""
+        self._winds_down = True
 
     @asynccontextmanager
     async def lane(self) -> AsyncIterator[None]:
-        """Wait for the right to one connection: who claims a mail has it first, so that no claim waits for one."""
+        """Wait for the right to one connection: who claims a mail has it first, so that no claim waits for one.
+
+        Raises `BusyError` once the service stops.
+        """
         async with self._lanes:
+            if self._winds_down:
+                raise BusyError("the service stops")
             with metrics.lanes_in_use.track_inprogress():
                 yield
 

@@ -44,6 +44,10 @@ class Sightings(Protocol):
         """Count a sighting durably, before the event is touched; returns how many there were, this one included."""
         ...
 
+    async def take_back(self, event_id: str) -> None:
+        """Undo one `begin`: the event was put off, and ended nothing."""
+        ...
+
     async def finish(self, event_id: str) -> None:
         """Forget an event that was finished, one way or the other."""
         ...
@@ -129,14 +133,35 @@ class Consumer(Generic[U]):
     async def _one_by_one(self, topic: str, events: Sequence[Event]) -> None:
         for event in events:
             sightings = await self._sight(event.id)
-            if sightings >= ATTEMPTS:
-                letter = self._letter(event, f"the process ended {sightings - 1} times while handling it", sightings)
-                async with self._scope() as unit:
-                    await self._park([letter], unit)
-            else:
-                await self._isolate(topic, [event], [])
+            try:
+                await self._handle_sighted(topic, event, sightings)
+            except Exception:
+                await self._take_back(event.id)
+                raise
             await self._sightings.finish(event.id)
             self._begun.pop(event.id, None)
+
+    async def _handle_sighted(self, topic: str, event: Event, sightings: int) -> None:
+        if sightings < ATTEMPTS:
+            await self._isolate(topic, [event], [])
+            return
+        letter = self._letter(event, f"the process ended {sightings - 1} times while handling it", sightings)
+        async with self._scope() as unit:
+            await self._park([letter], unit)
+
+    async def _take_back(self, event_id: str) -> None:
+        """Best effort: what counts is in the way of nobody while this process lives."""
+        async with self._counting:
+            counted = self._begun.pop(event_id, None)
+            if counted is None:
+                return
+            try:
+                await self._sightings.take_back(event_id)
+            except Exception as error:
+                if not is_environment(error):
+                    raise
+                self._begun[event_id] = counted
+                log.info("a sighting stays counted", event_id=event_id, reason=f"{type(error).__name__}: {error}")
 
     async def _sight(self, event_id: str) -> int:
         """Count a sighting once in the life of a process: one that is put off here has not ended it."""

@@ -27,6 +27,11 @@ _ENVIRONMENT: Final = (
     asyncpg.UndefinedColumnError,
     asyncpg.InvalidSchemaNameError,
     asyncpg.InsufficientPrivilegeError,
+    asyncpg.InvalidAuthorizationSpecificationError,  # 28xxx: a password that is being rotated
+    asyncpg.InvalidCatalogNameError,  # the database is not there yet
+    asyncpg.InvalidCachedStatementError,  # a migration ran under a connection
+    asyncpg.InternalServerError,  # XXxxx
+    asyncpg.ObjectNotInPrerequisiteStateError,  # it is a standby, a failover is under way
 )
 
 

@@ -40,15 +40,21 @@ def letter_for(app_id: str, topic: str, original: bytes, reason: str, now: dt.da
     """The letter that takes the place of an event: its head, its size and its hash."""
     decoded = envelope.decode(original, topic)
     if isinstance(decoded, Event) and isinstance(decoded.data, EventParked):
-        return _shorter(app_id, decoded.data)
+        return _shorter(decoded.data)
     if not isinstance(decoded, Event | Unreadable):
         decoded = Unreadable(decoded.id, "", topic, "", 0, original, reason)
     letter = parking.letter(app_id, decoded, reason, 1, now)
     return parking.announcement(app_id, replace(letter, body=original[:HEAD]))
 
 
-def _shorter(app_id: str, letter: EventParked) -> Outgoing | None:
+def shortened(letter: Outgoing) -> Outgoing | None:
+    """A letter with less of its event; None when nothing is left to leave out, or when it is no letter."""
+    decoded = envelope.decode(letter.envelope, letter.topic)
+    return _shorter(decoded.data) if isinstance(decoded, Event) and isinstance(decoded.data, EventParked) else None
+
+
+def _shorter(letter: EventParked) -> Outgoing | None:
     if not letter.body:
         return None
     half = len(letter.body) // 2
-    return parking.announcement(app_id, replace(letter, body=letter.body[: min(half, HEAD)]))
+    return parking.announcement(letter.app, replace(letter, body=letter.body[: min(half, HEAD)]))

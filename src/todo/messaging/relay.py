@@ -7,7 +7,7 @@ again, and every consumer is idempotent. `idle_session_timeout` takes the lock f
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -16,7 +16,8 @@ import structlog
 from todo.contracts.clock import Clock
 from todo.dapr.client import Dapr, Message
 from todo.dapr.errors import CallRefusedError, DaprError, SidecarAwayError
-from todo.messaging import metrics, outbox
+from todo.messaging import calls, metrics, outbox
+from todo.messaging.backoff import BackOff
 from todo.messaging.failures import is_environment
 from todo.messaging.postgres import Connection, Row
 
@@ -26,12 +27,10 @@ ParkRow = Callable[[Row, str], Awaitable[None]]
 Connect = Callable[[], Awaitable[Connection]]
 
 BATCH: Final = 200
-CALL_BYTES: Final = 2 * 1024 * 1024  # of one bulk call; a sidecar takes bodies of 4 MiB
+PAGES: Final = 50  # batches of one drain: what waited meanwhile gets its turn
 SWEEP: Final = 1.0  # seconds: a wake-up can be lost, a sweep cannot
 FROZEN_AFTER: Final = "15s"  # longer than one publish call may take
-TOO_LARGE: Final = 413
 _LOCK: Final = "SELECT pg_try_advisory_lock(hashtext('relay'), hashtext(current_schema()))"
-_BACK_OFF: Final = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds, while the sidecar or its broker is away
 
 
 class Relay:
@@ -47,7 +46,8 @@ class Relay:
         self._park = park
         self._clock = clock
         self._wake = asyncio.Event()
-        self._failures = 0
+        self._topics: BackOff[str] = BackOff()
+        self._rows: BackOff[int] = BackOff()  # by id: refused alone, while their neighbours go out
         self._observed_at = 0.0
 
     async def run(self) -> None:
@@ -64,28 +64,29 @@ class Relay:
             await asyncio.sleep(SWEEP)
 
     async def drain(self, connection: Connection) -> int:
-        """Publish until nothing is left but what the broker refuses now; returns how many rows went out.
+        """Publish until nothing is left but what the broker refuses now, or for `PAGES`; returns how many went out.
 
-        What is refused stands in nobody's way: its topic, or it alone, is left out until the next drain.
+        What is refused stands in nobody's way: its topic, or it alone, is left out of this drain, and of those that
+        come before its back-off is over.
         """
+        began = time.monotonic()
         sent = 0
-        topics: set[str] = set()
-        ids: set[int] = set()
-        while rows := await connection.fetch(outbox.READ, BATCH, list(topics), list(ids)):
-            for call in _calls(rows):
-                left = await self._publish(connection, call)
-                sent += len(call) - len(left)
-                if len(left) == len(call):
-                    topics.add(call[0]["topic"])
-                else:
-                    ids |= left
-        self._failures = self._failures + 1 if (topics or ids) and not sent else 0
+        for _ in range(PAGES):
+            waiting = self._topics.waiting(began), self._rows.waiting(began)
+            rows = await connection.fetch(outbox.READ, BATCH, *waiting)
+            if not rows:
+                return sent
+            for topic in dict.fromkeys(row["topic"] for row in rows):
+                sent += await self._publish_topic(connection, topic, [row for row in rows if row["topic"] == topic])
+            await self._observe(connection)
+        self._wake.set()  # there is more
         return sent
 
     async def _session(self) -> None:
         connection = await self._connect()
         try:
             await connection.execute(f"SET idle_session_timeout = '{FROZEN_AFTER}'")
+            self._topics, self._rows = BackOff(), BackOff()
             await self._lead(connection)
             metrics.relay_leading.set(1)
             log.info("relay leads", channel=self._channel)
@@ -105,12 +106,10 @@ class Relay:
             await asyncio.sleep(SWEEP)
 
     async def _rest(self) -> None:
-        """Until woken or swept; after failures, a back-off that no wake-up shortens."""
-        if self._failures:
-            await asyncio.sleep(_BACK_OFF[min(self._failures, len(_BACK_OFF)) - 1])
-            return
+        """Until woken or swept, or until the back-off of a topic or a row is over."""
+        seconds = min(self._topics.next_in(SWEEP), self._rows.next_in(SWEEP), SWEEP)
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), SWEEP)
+            await asyncio.wait_for(self._wake.wait(), seconds)
 
     async def _observe(self, connection: Connection) -> None:
         if time.monotonic() - self._observed_at < SWEEP:
@@ -122,11 +121,32 @@ class Relay:
             oldest = state["oldest"]
             metrics.outbox_age.set((self._clock() - oldest).total_seconds() if oldest else 0)
 
-    async def _publish(self, connection: Connection, rows: Sequence[Row]) -> set[int]:
-        """Publish rows of one topic; returns the ids that wait. Each is deleted as soon as it is done with."""
+    async def _publish_topic(self, connection: Connection, topic: str, rows: Sequence[Row]) -> int:
+        """Publish rows of one topic, call by call until one fails; returns how many went out."""
+        sent = 0
+        for call in calls.pieces(rows, lambda row: len(row["envelope"])):
+            left = await self._publish(connection, call)
+            self._remember(topic, call, left)
+            if left is None or left:  # failed calls may have taken long: show that this session is alive
+                await connection.execute("SELECT 1")
+                return sent + len(call) - len(call if left is None else left)
+            sent += len(call)
+        return sent
+
+    def _remember(self, topic: str, call: Sequence[Row], left: set[int] | None) -> None:
+        """Let wait what failed: the topic if nothing of it goes out, else the rows that were refused alone."""
+        if left is None or len(left) == len(call) > 1:
+            self._topics.failed(topic)
+            return
+        self._topics.succeeded(topic)
+        for row in call:
+            (self._rows.failed if row["id"] in left else self._rows.succeeded)(row["id"])
+
+    async def _publish(self, connection: Connection, rows: Sequence[Row]) -> set[int] | None:
+        """Publish rows of one topic, delete each once it is done with; returns the ids that wait, None if all do."""
         refused = await self._bulk(rows[0]["topic"], rows)
         if refused is None:
-            return {row["id"] for row in rows}
+            return None
         waiting = [row for row in rows if str(row["id"]) in refused]
         await connection.execute(outbox.DELETE, [row["id"] for row in rows if str(row["id"]) not in refused])
         while waiting and await self._settle(waiting[0]):
@@ -141,7 +161,7 @@ class Relay:
         except CallRefusedError as error:
             log.warning("publish refused", topic=topic, events=len(rows), reason=str(error))
             metrics.publish_failures.labels(topic).inc()
-            return {str(row["id"]): str(error) for row in rows} if error.status == TOO_LARGE else None
+            return {str(row["id"]): str(error) for row in rows} if calls.is_refused_whole(error) else None
         except SidecarAwayError as error:
             log.warning("publish failed, the outbox keeps the events", topic=topic, events=len(rows), reason=str(error))
             metrics.publish_failures.labels(topic).inc()
@@ -158,7 +178,7 @@ class Relay:
         try:
             await self._dapr.publish(self._pubsub, topic, _message(row))
         except DaprError as error:
-            if not _is_too_large(error):
+            if not calls.is_too_large(error):
                 log.warning("publish of one event failed", topic=topic, outbox_id=row["id"], reason=str(error))
                 return False
             await self._park(row, str(error))
@@ -167,27 +187,5 @@ class Relay:
         return True
 
 
-def _calls(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """The rows topic by topic, in their order, in calls of bounded size."""
-    for topic in dict.fromkeys(row["topic"] for row in rows):
-        call: list[Row] = []
-        size = 0
-        for row in (row for row in rows if row["topic"] == topic):
-            if call and size + len(row["envelope"]) > CALL_BYTES:
-                yield call
-                call, size = [], 0
-            call.append(row)
-            size += len(row["envelope"])
-        yield call
-
-
 def _message(row: Row) -> Message:
     return Message(str(row["id"]), row["envelope"], row["key"])
-
-
-def _is_too_large(error: DaprError) -> bool:
-    """Whether this one event is at fault. Brokers say it in their own words, inside Dapr's 500."""
-    if isinstance(error, CallRefusedError) and error.status == TOO_LARGE:
-        return True
-    text = str(error).lower()
-    return "too large" in text or "larger than" in text

@@ -28,6 +28,7 @@ _BEGIN = """
 INSERT INTO sightings AS s (event_id, seen, last_at) VALUES ($1, 1, $2)
 ON CONFLICT (event_id) DO UPDATE SET seen = s.seen + 1, last_at = $2 RETURNING seen
 """
+_TAKE_BACK = "UPDATE sightings SET seen = seen - 1 WHERE event_id = $1 AND seen > 0"
 _FINISH = "DELETE FROM sightings WHERE event_id = $1"
 _FORGET_OLD = "DELETE FROM sightings WHERE last_at < $1"
 
@@ -74,6 +75,9 @@ class DatabaseSightings:
     async def begin(self, event_id: str) -> int:
         seen: int = await self._pool.fetchval(_BEGIN, event_id, self._clock())
         return seen
+
+    async def take_back(self, event_id: str) -> None:
+        await self._pool.execute(_TAKE_BACK, event_id)
 
     async def finish(self, event_id: str) -> None:
         await self._pool.execute(_FINISH, event_id)

@@ -46,10 +46,10 @@ class StateSightings:
         return self._cautious_until is not None and self._clock() < self._cautious_until
 
     async def begin(self, event_id: str) -> int:
-        key = _key(event_id)
-        seen = msgspec.json.decode(await self._read(key) or b"0", type=int) + 1
-        await self._write(key, seen)
-        return seen
+        return await self._count(event_id, 1)
+
+    async def take_back(self, event_id: str) -> None:
+        await self._count(event_id, -1)
 
     async def finish(self, event_id: str) -> None:
         await self._delete(_key(event_id))
@@ -73,6 +73,12 @@ class StateSightings:
         now = self._clock()
         await self._write(self._mark, now)
         self._marked_at = now
+
+    async def _count(self, event_id: str, by: int) -> int:
+        key = _key(event_id)
+        seen = max(0, msgspec.json.decode(await self._read(key) or b"0", type=int) + by)
+        await self._write(key, seen)
+        return seen
 
     async def _read(self, key: str) -> bytes | None:
         try:

@@ -11,7 +11,6 @@ import msgspec
 from todo.contracts import envelope
 from todo.contracts.clock import Clock
 from todo.contracts.events import EventData
-from todo.dapr.client import Dapr, Message
 from todo.dapr.subscriber import UnavailableError
 from todo.messaging import outbox
 from todo.messaging.bell import Bell
@@ -76,6 +75,7 @@ class Transaction:
     def __init__(self, connection: Connection, now: dt.datetime) -> None:
         self.connection = connection
         self.now = now
+        self.tells = False  # whether its commit leaves rows in the outbox, for the relay to be woken
         self._emitted: list[Outgoing] = []
 
     def emit(self, *events: Outgoing) -> None:
@@ -83,6 +83,7 @@ class Transaction:
 
     async def emit_now(self, events: Sequence[Outgoing]) -> list[int]:
         """Write events to the outbox at once; returns the ids of their rows, in the order of `events`."""
+        self.tells = self.tells or bool(events)
         rows = await self.connection.fetch(
             outbox.INSERT_RETURNING,
             [event.topic for event in events],
@@ -105,6 +106,7 @@ class Transaction:
     async def write_outbox(self) -> None:
         """Turn what was emitted into rows; `Database.transaction` calls it right before its commit."""
         if self._emitted:
+            self.tells = True
             await self.connection.execute(
                 outbox.INSERT,
                 [event.topic for event in self._emitted],
@@ -123,7 +125,7 @@ class Database:
         self._bell = bell
 
     def wake_relay(self) -> None:
-        """Say that outbox rows were committed; `transaction` says it by itself."""
+        """Say that outbox rows were committed; `transaction` says it by itself if its unit `tells`."""
         if self._bell:
             self._bell.ring()
 
@@ -144,7 +146,8 @@ class Database:
             if is_environment(error) and not isinstance(error, UnavailableError):
                 raise UnavailableError(f"database: {type(error).__name__}: {error}") from error
             raise
-        self.wake_relay()  # whether it told of anything or not: statements may write outbox rows of their own
+        if unit.tells:
+            self.wake_relay()
 
 
 class DirectUnit:
@@ -164,22 +167,3 @@ class DirectUnit:
         except BaseException:
             del self.emitted[mark:]
             raise
-
-
-@asynccontextmanager
-async def direct_unit(dapr: Dapr, pubsub: str) -> AsyncIterator[DirectUnit]:
-    """Run a handler whose effects are idempotent elsewhere, then publish. Raises `UnavailableError` if that fails."""
-    unit = DirectUnit()
-    yield unit
-    for topic in dict.fromkeys(event.topic for event in unit.emitted):
-        await _publish(dapr, pubsub, topic, [event for event in unit.emitted if event.topic == topic])
-
-
-async def _publish(dapr: Dapr, pubsub: str, topic: str, events: Sequence[Outgoing]) -> None:
-    messages = [Message(str(index), event.envelope, event.key) for index, event in enumerate(events)]
-    try:
-        refused = await dapr.publish_all(pubsub, topic, messages)
-    except Exception as error:
-        raise UnavailableError(f"publish to {topic}: {error}") from error
-    if refused:
-        raise UnavailableError(f"publish to {topic}: {len(refused)} refused: {next(iter(refused.values()))}")

@@ -37,7 +37,7 @@ log = structlog.get_logger()
 APP: Final = names.NOTIFICATION
 SCHEMA: Final = APP.schema or ""
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
-REVISION: Final = "0001"  # the oldest this code can work with
+REVISION: Final = "0002"  # the oldest this code can work with
 CLOSING: Final = 5.0  # seconds for connections to finish
 
 

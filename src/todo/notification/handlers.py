@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from msgspec.structs import replace
 
@@ -18,6 +18,7 @@ from todo.notification.store import Key
 APP_ID: Final = names.NOTIFICATION.app_id
 CLAIM: Final = 500
 HEARD_AFTER: Final = dt.timedelta(minutes=2)  # what an outcome may take to backend
+LONGEST_PAUSE: Final = dt.timedelta(hours=1)  # between two questions whether it has
 
 Snapshots = Iterable[tuple[TaskSnapshot, str]]  # each with the traceparent of what brought it
 
@@ -43,6 +44,7 @@ async def apply_snapshots(tx: Transaction, snapshots: Snapshots) -> int:
 async def delivery_outcome(arrived: Sequence[Event], tx: Transaction) -> None:
     """Close what was delivered, suppressed or refused, schedule again what was put off. Old outcomes change nothing."""
     rows = await store.lock(tx, (_key(event.data) for event in arrived))
+    states = {key: row.state for key, row in rows.items()}
     changed: dict[Key, Reminder] = {}
     for event in arrived:
         outcome: ReminderOutcome = event.data
@@ -55,7 +57,7 @@ async def delivery_outcome(arrived: Sequence[Event], tx: Transaction) -> None:
         if after.state is State.FAILED and outcome.outcome is not Outcome.FAILED:
             tx.emit(_announcement(after, tx, event.traceparent))
     await store.save(tx, list(changed.values()))
-    _count_ends(changed.values())
+    _count_ends(row for key, row in changed.items() if row.state is not states[key])
 
 
 async def dispatch_due(database: Database) -> int:
@@ -84,21 +86,22 @@ async def chase_unanswered(database: Database) -> int:
 async def tell_again(database: Database, heard_of: Callable[[Sequence[Reminder]], Awaitable[list[bool]]]) -> int:
     """Ask which ends backend has heard of, and tell the others again: outcomes may be lost with a broker's data.
 
-    Backend is asked with no transaction open; what changed meanwhile is left for the next time. Returns how many of a
-    page were heard of.
+    Backend is asked with no transaction open; what changed meanwhile is left for the next time. Returns how many were
+    asked about: those are not asked about again for a while, so that none keeps the others from their turn.
     """
-    ended = await store.untold(database.pool, database.clock() - HEARD_AFTER, CLAIM)
+    ended = await store.untold(database.pool, database.clock(), (HEARD_AFTER, LONGEST_PAUSE), CLAIM)
     if not ended:
         return 0
     heard = dict(zip((row.key for row in ended), await heard_of(ended), strict=True))
     async with database.transaction() as tx:
         locked = await store.lock(tx, heard)
         unchanged = [row for row in ended if locked.get(row.key) == row]
-        await store.save(tx, [replace(row, told=True) for row in unchanged if heard[row.key]])
         again = [row for row in unchanged if not heard[row.key]]
+        told = [replace(row, told=True) for row in unchanged if heard[row.key]]
+        await store.save(tx, told + [replace(row, asked_at=tx.now) for row in again])
         tx.emit(*(_announcement(row, tx, row.traceparent) for row in again))
     metrics.told_again.inc(len(again))
-    return sum(heard.values())
+    return len(ended)
 
 
 async def _dispatch(tx: Transaction, rows: Sequence[Reminder]) -> None:
@@ -157,7 +160,10 @@ def _due(row: Reminder, tx: Transaction) -> Outgoing:
 
 
 def _announcement(row: Reminder, tx: Transaction, cause: str) -> Outgoing:
-    """How a reminder ended, as this service tells it: skipped or given up by itself, or what backend did not hear."""
+    """How a reminder ended, as this service tells it: skipped or given up by itself, or what backend did not hear.
+
+    Told again it is the same event: were it parked, it would be one dead letter.
+    """
     outcome = Outcome(row.state)
     data = ReminderOutcome(
         row.task_id,
@@ -169,8 +175,16 @@ def _announcement(row: Reminder, tx: Transaction, cause: str) -> Outgoing:
         row.reason,
         message_id=row.message_id,
     )
-    kind = events.outcome_type(outcome)
-    return outgoing(APP_ID, names.REMINDER_DELIVERIES, kind, str(row.task_id), data, now=tx.now, cause=cause)
+    return outgoing(
+        APP_ID,
+        names.REMINDER_DELIVERIES,
+        events.outcome_type(outcome),
+        str(row.task_id),
+        data,
+        now=tx.now,
+        cause=cause,
+        event_id=str(uuid5(row.task_id, f"{data.key.text}/{row.attempt}/{outcome}")),
+    )
 
 
 def _count_ends(rows: Iterable[Reminder]) -> None:

@@ -10,10 +10,12 @@ import structlog
 from todo.contracts import invocation
 from todo.contracts.events import ReminderKey, TaskSnapshot
 from todo.contracts.invocation import (
+    ResolvedReminder,
     ResolvedReminders,
     ResolveReminders,
     Snapshots,
     SnapshotsQuery,
+    TaskVersion,
     TaskVersions,
     TaskVersionsQuery,
 )
@@ -23,12 +25,13 @@ from todo.messaging.failures import is_environment
 from todo.messaging.unit import Database
 from todo.notification import metrics, store
 from todo.notification.handlers import apply_snapshots
-from todo.notification.schedule import Reminder
+from todo.notification.schedule import Reminder, State
 
 log = structlog.get_logger()
 
 PAGE: Final = 1000
 CHUNK: Final = 50  # snapshots of 64 KB each stay below the 4 MiB that a sidecar lets through
+_UNSEEN: Final = (-1, -1)
 
 Invoke = Callable[[str, bytes], Awaitable[bytes]]  # method of backend and JSON in, JSON out; raises `DaprError`
 Answer = TypeVar("Answer", bound=msgspec.Struct)
@@ -42,8 +45,11 @@ async def reconcile_tasks(database: Database, invoke: Invoke) -> int:
     healed = 0
     after: UUID | None = None
     while True:
-        page = await _ask(invoke, invocation.TASK_VERSIONS, TaskVersionsQuery(after, PAGE), TaskVersions)
-        for chunk in _chunks(await _missed(database, page)):
+        page = await _page(invoke, after)
+        known = await _known(database, page)
+        if any(ours > (page.epoch, task.version) for task, ours in known):
+            _complain(known, await _page(invoke, after))
+        for chunk in _chunks([task.task_id for task, ours in known if ours < (page.epoch, task.version)]):
             answer = await _ask(invoke, invocation.TASK_SNAPSHOTS, SnapshotsQuery(chunk), Snapshots)
             healed += await _apply(database, answer.tasks)
         if len(page.tasks) < PAGE:
@@ -56,30 +62,48 @@ async def reconcile_tasks(database: Database, invoke: Invoke) -> int:
 
 
 async def heard_of(invoke: Invoke, ended: Sequence[Reminder]) -> list[bool]:
-    """Of each ended reminder, whether backend has an outcome of its last attempt. Raises `UnavailableError`."""
+    """Of each ended reminder, whether backend has heard how. Raises `UnavailableError`."""
     keys = tuple(ReminderKey(*row.key) for row in ended)
     answer = await _ask(invoke, invocation.RESOLVE_REMINDERS, ResolveReminders(keys), ResolvedReminders)
     known = {one.key: one for one in answer.reminders}
-    return [
-        key in known and (row.attempt in known[key].answered or known[key].delivered_at is not None)
-        for key, row in zip(keys, ended, strict=True)
-    ]
+    return [key in known and _has_heard(known[key], row) for key, row in zip(keys, ended, strict=True)]
 
 
-async def _missed(database: Database, page: TaskVersions) -> list[UUID]:
-    """Tasks of which backend has something newer. Older means that backend lost data, which nothing here can mend."""
+def _has_heard(known: ResolvedReminder, row: Reminder) -> bool:
+    """An attempt that backend knows may be known as put off: that it delivered or failed must be known as such."""
+    if known.delivered_at is not None:
+        return True
+    if row.state is State.DELIVERED:
+        return False
+    return bool(known.failed) if row.state is State.FAILED else row.attempt in known.answered
+
+
+async def _page(invoke: Invoke, after: UUID | None) -> TaskVersions:
+    return await _ask(invoke, invocation.TASK_VERSIONS, TaskVersionsQuery(after, PAGE), TaskVersions)
+
+
+async def _known(database: Database, page: TaskVersions) -> list[tuple[TaskVersion, tuple[int, int]]]:
+    """Each task of a page with the (epoch, version) that was seen here, before everything where none was."""
     async with database.transaction() as tx:
         known = await store.versions(tx, [task.task_id for task in page.tasks])
-    missed = []
-    for task in page.tasks:
-        theirs = page.epoch, task.version
-        ours = known.get(task.task_id)
-        if ours is None or ours < theirs:
-            missed.append(task.task_id)
-        elif ours > theirs:
+    return [(task, known.get(task.task_id, _UNSEEN)) for task in page.tasks]
+
+
+def _complain(known: Sequence[tuple[TaskVersion, tuple[int, int]]], page: TaskVersions) -> None:
+    """Tell of tasks of which backend lost what was seen here: nothing here can mend that.
+
+    `page` was asked for after they were looked at: what arrived since the first page is in it.
+    """
+    theirs = {task.task_id: (page.epoch, task.version) for task in page.tasks}
+    for task, ours in known:
+        if ours > theirs.get(task.task_id, ours):
             metrics.regressions.inc()
-            log.error("backend has an older task than was seen here", task_id=task.task_id, ours=ours, theirs=theirs)
-    return missed
+            log.error(
+                "backend has an older task than was seen here",
+                task_id=task.task_id,
+                ours=ours,
+                theirs=theirs[task.task_id],
+            )
 
 
 async def _apply(database: Database, snapshots: Sequence[TaskSnapshot]) -> int:

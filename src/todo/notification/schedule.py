@@ -24,6 +24,7 @@ PATIENCE: Final = dt.timedelta(seconds=120)  # longer than the lease of whoever 
 LONGEST_PATIENCE: Final = dt.timedelta(hours=1)
 DEFERRALS: Final = tuple(dt.timedelta(minutes=minutes) for minutes in (1, 5, 30, 60))
 GIVE_UP: Final = dt.timedelta(hours=24)
+TRIES: Final = 5  # fewer were made when nothing ran for most of those hours: it is not given up yet
 
 
 class State(StrEnum):
@@ -48,7 +49,8 @@ class Reminder(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0  # never reset: (instance, attempt) names one dispatch for ever
     deferrals: int = 0  # since it last began to wait for its time
     repeats: int = 0  # dispatches without an answer, since the last answer
-    possibly_sent: int = 0
+    possibly_sent: int = 0  # attempts after which the mail may have been sent: the second ends it
+    possibly_sent_by: int = 0  # the first of them
     next_at: dt.datetime | None = None  # waiting: when to dispatch; dispatched: when to dispatch again
     first_dispatched_at: dt.datetime | None = None  # giving up is counted from here
     dispatched_at: dt.datetime | None = None
@@ -56,6 +58,7 @@ class Reminder(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""  # a sentence for the task's owner
     message_id: str | None = None  # of the mail that was delivered
     told: bool = False  # backend is known to have heard of this end
+    asked_at: dt.datetime | None = None  # when backend was last asked, and had not
     traceparent: str = ""
     updated_at: dt.datetime
 
@@ -121,11 +124,14 @@ def unanswered(row: Reminder, now: dt.datetime, *, in_outbox: bool) -> Reminder:
 
 
 def settled(row: Reminder, outcome: ReminderOutcome, now: dt.datetime) -> Reminder:
-    """The row after an outcome. `delivered` counts whatever the attempt and the state; the rest must be current."""
+    """The row after an outcome. `delivered` counts whatever the attempt and the state; the rest must be current.
+
+    A mail that was possibly sent counts once per attempt, however late it is told.
+    """
     if outcome.outcome is Outcome.DELIVERED:
         return row if row.state is State.DELIVERED else _delivered(row, outcome, now)
     if row.state is not State.DISPATCHED or outcome.attempt != row.attempt:
-        return row
+        return _late(row, outcome, now)
     if outcome.outcome is Outcome.SUPPRESSED:
         return _suppressed(row, outcome.reason, now)
     if outcome.outcome is Outcome.FAILED:
@@ -148,16 +154,38 @@ def _suppressed(row: Reminder, reason: str, now: dt.datetime) -> Reminder:
 
 def _deferred(row: Reminder, outcome: ReminderOutcome, now: dt.datetime) -> Reminder:
     deferrals = row.deferrals + 1
-    row = replace(row, deferrals=deferrals, repeats=0, possibly_sent=row.possibly_sent + outcome.possibly_sent)
+    row = _counted(replace(row, deferrals=deferrals, repeats=0), outcome)
     if outcome.possibly_sent and row.possibly_sent > 1:
-        reason = f"Possibly sent twice: the connection was lost after the mail was handed over. {outcome.reason}"
-        return _closed(row, State.FAILED, reason.strip(), now)
+        return _possibly_sent_twice(row, outcome, now)
     if not row.wanted:
         return _withdrawn(row, "It was put off, and is no longer wanted.", now)
     if _gives_up(row, now):
         return _closed(row, State.FAILED, f"Given up after 24 hours. {outcome.reason}".strip(), now)
     delay = DEFERRALS[min(deferrals, len(DEFERRALS)) - 1]
     return replace(row, state=State.WAITING, renewed=False, next_at=now + delay, reason=outcome.reason, updated_at=now)
+
+
+def _late(row: Reminder, outcome: ReminderOutcome, now: dt.datetime) -> Reminder:
+    """The row after an outcome of an attempt that is over. What has ended as something else than suppressed stays."""
+    if row.state in (State.DELIVERED, State.FAILED, State.SKIPPED):
+        return row
+    counted = _counted(row, outcome)
+    if counted is not row and counted.possibly_sent > 1 and row.state in (State.WAITING, State.DISPATCHED):
+        return _possibly_sent_twice(counted, outcome, now)
+    return counted
+
+
+def _counted(row: Reminder, outcome: ReminderOutcome) -> Reminder:
+    """The row with a mail that was put off and possibly sent counted, unless it was."""
+    is_news = outcome.outcome is Outcome.DEFERRED and outcome.possibly_sent and outcome.attempt != row.possibly_sent_by
+    if not is_news or row.possibly_sent > 1:
+        return row
+    return replace(row, possibly_sent=row.possibly_sent + 1, possibly_sent_by=row.possibly_sent_by or outcome.attempt)
+
+
+def _possibly_sent_twice(row: Reminder, outcome: ReminderOutcome, now: dt.datetime) -> Reminder:
+    reason = f"Possibly sent twice: the connection was lost after the mail was handed over. {outcome.reason}"
+    return _closed(row, State.FAILED, reason.strip(), now)
 
 
 def _waiting_for_its_time(row: Reminder, now: dt.datetime) -> Reminder:
@@ -193,8 +221,12 @@ def _withdrawn(row: Reminder, reason: str, now: dt.datetime) -> Reminder:
 
 
 def _closed(row: Reminder, state: State, reason: str, now: dt.datetime) -> Reminder:
-    return replace(row, state=state, renewed=False, next_at=None, reason=reason, told=False, updated_at=now)
+    return replace(
+        row, state=state, renewed=False, next_at=None, reason=reason, told=False, asked_at=None, updated_at=now
+    )
 
 
 def _gives_up(row: Reminder, now: dt.datetime) -> bool:
-    return row.first_dispatched_at is not None and now - row.first_dispatched_at >= GIVE_UP
+    """Whether it was tried for long enough and often enough: the hours of a closed laptop alone end nothing."""
+    began = row.first_dispatched_at
+    return began is not None and now - began >= GIVE_UP and row.deferrals + row.repeats >= TRIES

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from msgspec.structs import astuple
 
+from todo.contracts import names
 from todo.contracts.events import TaskSnapshot
 from todo.messaging.postgres import Executor, Row
 from todo.messaging.unit import Transaction
@@ -24,11 +25,13 @@ _TYPES: Final = {
     "deferrals": "int",
     "repeats": "int",
     "possibly_sent": "int",
+    "possibly_sent_by": "int",
     "next_at": "timestamptz",
     "first_dispatched_at": "timestamptz",
     "dispatched_at": "timestamptz",
     "outbox_id": "bigint",
     "told": "bool",
+    "asked_at": "timestamptz",
     "updated_at": "timestamptz",
 }
 _ARRAYS: Final = ", ".join(
@@ -77,12 +80,14 @@ SELECT {_COLUMNS}, EXISTS (SELECT FROM outbox WHERE outbox.id = reminders.outbox
 WHERE state = 'dispatched' AND next_at <= $1 ORDER BY next_at LIMIT $2 FOR UPDATE OF reminders SKIP LOCKED
 """
 
-# $1 settled before, $2 limit; none while the outbox holds events: what it tells has not been heard yet
+# $1 heard of by then, $2 now, $3 the shortest and $4 the longest pause until the next question (it is as long as all
+# asking has lasted), $5 topic, $6 limit; not while the outbox holds what tells of it
 _UNTOLD: Final = f"""
 SELECT {_COLUMNS} FROM reminders
 WHERE NOT told AND state IN ('delivered', 'suppressed', 'failed', 'skipped') AND updated_at < $1
-  AND NOT EXISTS (SELECT FROM outbox)
-ORDER BY updated_at LIMIT $2
+  AND (asked_at IS NULL OR asked_at + least(greatest(asked_at - updated_at, $3), $4) <= $2)
+  AND NOT EXISTS (SELECT FROM outbox WHERE outbox.topic = $5 AND outbox.key = reminders.task_id::text)
+ORDER BY coalesce(asked_at, updated_at) LIMIT $6
 """
 
 _SAVE: Final = f"""
@@ -154,9 +159,17 @@ async def claim_unanswered(tx: Transaction, limit: int) -> list[tuple[Reminder, 
     return [(_reminder(row), row["in_outbox"]) for row in await tx.connection.fetch(_UNANSWERED, tx.now, limit)]
 
 
-async def untold(db: Executor, settled_before: dt.datetime, limit: int) -> list[Reminder]:
-    """Ended reminders of which backend is not known to have heard."""
-    return [_reminder(row) for row in await db.fetch(_UNTOLD, settled_before, limit)]
+async def untold(
+    db: Executor, now: dt.datetime, pauses: tuple[dt.timedelta, dt.timedelta], limit: int
+) -> list[Reminder]:
+    """Ended reminders of which backend is not known to have heard, and ought to have by now; longest not asked first.
+
+    `pauses` are the shortest and the longest time to the next question, which doubles.
+    """
+    shortest, longest = pauses
+    topic = names.REMINDER_DELIVERIES
+    rows = await db.fetch(_UNTOLD, now - shortest, now, shortest, longest, topic, limit)
+    return [_reminder(row) for row in rows]
 
 
 async def save(tx: Transaction, reminders: Sequence[Reminder]) -> None:

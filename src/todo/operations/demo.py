@@ -14,6 +14,7 @@ from todo.contracts import names, schedule
 from todo.contracts.schedule import KnownTasks, TasksQuery
 from todo.dapr.client import Dapr
 from todo.dapr.client import connect as connect_sidecar
+from todo.dapr.errors import DaprError
 from todo.operations import client, verify
 from todo.operations.client import Api, Mail, Mailbox, Step, Task
 from todo.operations.find import Place
@@ -22,6 +23,7 @@ from todo.operations.system import HANDED_OUT, System, UpOptions, running_system
 
 PATIENCE: Final = 15.0  # seconds for each step; each takes a second or two
 POLL: Final = 0.05
+FAILURES: Final = (client.UnreachableError, client.RefusedError, client.NoAnswerError, DaprError)
 COMPLAINTS: Final = ('"level":"warning"', '"level":"error"', '"reason":')
 USER: Final = 1
 
@@ -69,7 +71,7 @@ class _Troubles(LogSink):
 
 
 class MissingError(Exception):
-    """A step did not come in time; the message says which."""
+    """A step did not come, or not in time; the message says which."""
 
 
 def demo_options() -> UpOptions:
@@ -103,12 +105,10 @@ def place_of(system: System) -> Place:
 async def _play(scene: "_Scene", place: Place) -> tuple[tuple[str, ...], verify.Report | None]:
     try:
         await scene.play()
+        scene.say("asking every service whether they agree ...")
+        report = await _answered("the agreement of all services", verify.verify(place, wait=PATIENCE))
     except MissingError as missing:
         return (str(missing),), None
-    except (client.UnreachableError, client.RefusedError, client.NoAnswerError) as error:
-        return (f"an answer: {error}",), None
-    scene.say("asking every service whether they agree ...")
-    report = await verify.verify(place, wait=PATIENCE)
     return () if report.agree else ("the agreement of all services: see the findings",), report
 
 
@@ -132,7 +132,7 @@ class _Scene:
         await self._see_successor(recurring)
 
     async def _add(self, draft: Mapping[str, Any]) -> Task:
-        task = (await self._api.add_task(draft)).value
+        task = (await _answered(f"POST /tasks of {draft['title']!r}", self._api.add_task(draft))).value
         self.say(f"POST /tasks: {task.title!r} is {task.id}")
         return task
 
@@ -145,7 +145,7 @@ class _Scene:
         self.say(f"mail {mail.Subject!r} is in the mailbox, and everybody knows")
 
     async def _see_successor(self, task: Task) -> None:
-        done = (await self._api.complete(USER, task.id)).value
+        done = (await _answered(f"the completion of {task.title!r}", self._api.complete(USER, task.id))).value
         self.say(f"completed {done.title!r}, occurrence 1 of its series")
         following = await _until(f"the next occurrence of {task.title!r}", lambda: self._successor(task))
         moments = [
@@ -200,14 +200,27 @@ class _Scene:
         return any(step.where == "schedule" and step.what.startswith("waiting") for step in steps)
 
 
+async def _answered(what: str, answer: Awaitable[T]) -> T:
+    """Raises `MissingError` when there is no answer."""
+    try:
+        return await answer
+    except FAILURES as error:
+        raise MissingError(f"{what}: {error}") from error
+
+
 async def _until(what: str, ask: Callable[[], Awaitable[T | None]]) -> T:
-    """Ask until there is an answer. Raises `MissingError`."""
+    """Ask until there is an answer; what cannot be asked now may be later. Raises `MissingError`."""
     deadline = time.monotonic() + PATIENCE
-    while not (found := await ask()):
+    while True:
+        reason = ""
+        try:
+            if found := await ask():
+                return found
+        except FAILURES as error:
+            reason = f": {error}"
         if time.monotonic() > deadline:
-            raise MissingError(what)
+            raise MissingError(what + reason)
         await asyncio.sleep(POLL)
-    return found
 
 
 def _step(steps: tuple[Step, ...], where: str, what: str) -> Step:

@@ -1,5 +1,6 @@
 """Where the lines of all children go: one stream, prefixed and coloured for people, or JSON lines for programs."""
 
+import io
 import json
 import queue
 import sys
@@ -40,6 +41,8 @@ class StreamSink:
 
     def __init__(self, log_format: LogFormat, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
+        if isinstance(self._stream, io.TextIOWrapper):
+            self._stream.reconfigure(errors="replace")  # a terminal without UTF-8 must not end the writing
         self._console = Console(file=self._stream, highlight=False)
         self._styles = {SUPERVISOR: Style(bold=True)}
         self._write = self._write_json if log_format == "json" else self._write_pretty

@@ -236,14 +236,14 @@ class PostgresServer:
         elif processes.alive(postmaster):
             # The number was given to another program, after a restart of the machine say: PostgreSQL would refuse.
             (self.cluster / "postmaster.pid").unlink(missing_ok=True)
-        _await(lambda: not processes.working_in(self.cluster), 2.0)
-        for pid in processes.working_in(self.cluster):
+        _await(lambda: not processes.working_in(self.cluster, "postgres"), 2.0)
+        for pid in processes.working_in(self.cluster, "postgres"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def _is_ours(self, pid: int) -> bool:
         if processes.PROC.joinpath("self").exists():
-            return pid in processes.working_in(self.cluster)
+            return pid in processes.working_in(self.cluster, "postgres")
         return os.fspath(self.cluster) in (processes.command_of(pid) or "")
 
 

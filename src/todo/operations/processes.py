@@ -57,11 +57,11 @@ def command_of(pid: int) -> str | None:
     return " ".join(word.decode(errors="replace") for word in words if word) or None
 
 
-def working_in(folder: Path) -> list[int]:
-    """List the processes whose working directory is `folder` (Linux; elsewhere an empty list)."""
+def working_in(folder: Path, program: str) -> list[int]:
+    """List the processes of a program whose working directory is `folder` (Linux; elsewhere an empty list)."""
     target = os.fspath(folder.resolve())
     pids = (int(entry.name) for entry in (PROC.iterdir() if PROC.is_dir() else ()) if entry.name.isdigit())
-    return [pid for pid in pids if _link(PROC / str(pid) / "cwd") == target and alive(pid)]
+    return [pid for pid in pids if _link(PROC / str(pid) / "cwd") == target and _runs(pid, program) and alive(pid)]
 
 
 def listener_on(port: int) -> int | None:
@@ -95,6 +95,11 @@ def _socket_inodes(descriptors: Path) -> set[str]:
     except OSError:
         return set()
     return {found[1] for link in links if (found := re.fullmatch(r"socket:\[(\d+)\]", link))}
+
+
+def _runs(pid: int, program: str) -> bool:
+    executable = _link(PROC / str(pid) / "exe") or ""
+    return Path(executable.removesuffix(" (deleted)")).name == program  # deleted: replaced by an upgrade
 
 
 def _stat_state(pid: int) -> str | None:

@@ -266,8 +266,9 @@ class Supervisor:
     """Owns the children from `start()` to `stop()`; use from one event loop, in the main thread."""
 
     def __init__(self, specs: Iterable[ChildSpec], sink: LogSink, watch: Callable[[], None] | None = None) -> None:
-        """`watch` is called after every change of a child's state; it must be quick."""
+        """`watch` is called after every change of a child's state; it must be quick. Its `OSError` is only logged."""
         self.children = {spec.name: Child(spec, sink, self._pulse) for spec in specs}
+        self._sink = sink
         self._changed = asyncio.Event()
         self._watch = watch or (lambda: None)
 
@@ -330,7 +331,10 @@ class Supervisor:
     def _pulse(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
-        self._watch()
+        try:
+            self._watch()
+        except OSError as error:  # a full disk, say: no reason to stop looking after the children
+            self._sink.line(SUPERVISOR, f"what runs could not be noted: {error}")
 
     def _levels(self) -> list[list[Child]]:
         """Group the children so that each stands in a later group than everything it needs."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from todo.contracts import names
+from todo.email_delivery import lease
 from todo.operations import datafolder, ports, postgres, runfile
 from todo.operations.datafolder import DataFolder, RunningSystem
 from todo.operations.logs import LogFormat, LogSink, Silence
@@ -24,6 +25,7 @@ POSTGRES: Final = "postgres"
 DAPRLET: Final = "daprlet"
 MAILBOX: Final = "mailbox"
 DRAIN_STEPS: Final = ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0))
+MAIL_DRAIN_STEPS: Final = ((signal.SIGTERM, lease.DRAIN + 5.0), (signal.SIGKILL, 5.0))  # no mail is cut off
 DEMO_ADDRESS: Final = "you@example.org"
 DEMO_SENDER: Final = "Todo <todo@example.org>"
 # Each goes to those who need it and to nobody else.
@@ -228,7 +230,7 @@ class Composition:
             self._env(app.app_id, name, **self._service_env(app, name)),
             after=[*migrations, DAPRLET, *([MAILBOX] if self._own_mailbox else [])],
             ready=http_probe(port, "/readyz"),
-            stop_steps=DRAIN_STEPS,
+            stop_steps=MAIL_DRAIN_STEPS if app is names.EMAIL_DELIVERY else DRAIN_STEPS,
             address=_url(port),
         )
 
@@ -253,7 +255,11 @@ class Composition:
 
     def _env(self, *extra_of: str, **own: str) -> dict[str, str]:
         """The environment of a child: ours without what is handed out one by one, its own, and what a test adds."""
-        inherited = {key: value for key, value in self._options.environ.items() if key not in HANDED_OUT}
+        inherited = {
+            key: value
+            for key, value in self._options.environ.items()
+            if key not in HANDED_OUT and not key.startswith("DAPR_")  # or our tokens would go to another sidecar
+        }
         env = inherited | {"PYTHONUNBUFFERED": "1"} | own
         for name in extra_of:
             env |= self._options.extra_env.get(name, {})

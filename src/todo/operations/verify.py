@@ -18,7 +18,7 @@ from uuid import UUID
 import msgspec
 
 from todo.contracts import invocation, names, schedule
-from todo.contracts.events import Outcome, ReminderKey, ReminderOutcome, SeriesEnded, TaskSnapshot
+from todo.contracts.events import Outcome, ReminderInstance, ReminderKey, ReminderOutcome, SeriesEnded, TaskSnapshot
 from todo.contracts.invocation import (
     AttemptKey,
     Deliveries,
@@ -184,21 +184,28 @@ def _tasks(said: Collected) -> Iterator[Finding]:
 
 def _wanted_reminders(said: Collected) -> Iterator[Finding]:
     """What a task wants is in the schedule, and not dropped there."""
-    for key in _wanted(said):
+    for key, instance in _wanted(said):
         row = said.reminders.get(key)
         if row is None:
             yield Finding(
                 Kind.REMINDER_MISSING, key.text, "the task wants this reminder, the schedule does not have it"
             )
-        elif row.state in {"withdrawn", "suppressed"} or (row.state == "dispatched" and not row.wanted):
+        elif _is_dropped(row, instance):
             yield Finding(
                 Kind.REMINDER_DROPPED, key.text, f"the task wants this reminder, in the schedule it is {row.state}"
             )
 
 
+def _is_dropped(row: ScheduledReminder, instance: ReminderInstance) -> bool:
+    """One that was suppressed and is wanted again when its time has passed stays as it ended."""
+    if row.state == "suppressed":
+        return not instance.past
+    return row.state == "withdrawn" or (row.state == "dispatched" and not row.wanted)
+
+
 def _scheduled_reminders(said: Collected, grace: dt.timedelta) -> Iterator[Finding]:
     """What is to be sent is wanted by its task, and on time."""
-    wanted = set(_wanted(said))
+    wanted = {key for key, _ in _wanted(said)}
     for key, row in said.reminders.items():
         waits, sent = row.state == "waiting", row.state == "dispatched"
         if key not in wanted and (waits or (sent and row.wanted)):
@@ -305,10 +312,10 @@ def _applied(outcome: ReminderOutcome, row: ScheduledReminder) -> bool:
     return row.state in _MAY_FOLLOW[outcome.outcome]
 
 
-def _wanted(said: Collected) -> Iterator[ReminderKey]:
+def _wanted(said: Collected) -> Iterator[tuple[ReminderKey, ReminderInstance]]:
     for task in said.tasks.values():
         for one in task.reminders:
-            yield ReminderKey(task.task_id, one.reminder, one.fire_at)
+            yield ReminderKey(task.task_id, one.reminder, one.fire_at), one
 
 
 def _delivered_at(said: Collected, key: ReminderKey) -> dt.datetime | None:

@@ -15,8 +15,9 @@ from todo.dapr.client import Dapr
 from todo.dapr.subscriber import Subscription
 from todo.messaging import parking
 from todo.messaging.consumer import Consumer
+from todo.messaging.direct import direct_unit
 from todo.messaging.state_sightings import StateSightings
-from todo.messaging.unit import DirectUnit, direct_unit
+from todo.messaging.unit import DirectUnit
 from todo.recurring import handlers
 from todo.service import kit
 from todo.service.kit import Parts

@@ -110,3 +110,5 @@ class Wakeups:
             await self.tick()
         except UnavailableError as error:
             log.warning("look put off", job=self.job.name, reason=str(error))
+        except Exception:
+            log.exception("look failed", job=self.job.name)  # as one that a tick asked for: the next comes anyway

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ log = structlog.get_logger()
 KEEP_ALIVE: Final = 75  # seconds; longer than our clients keep an idle connection
 DRAIN: Final = 10  # seconds for requests in flight at shutdown
 CHECK_TIMEOUT: Final = 2.0
+START_FAILED: Final = 3  # exit code; the log says why
 
 
 class NotReadyError(Exception):
@@ -50,6 +52,7 @@ class Parts:
     internal: Sequence[Route] = ()  # invocation only: behind the app token
     needs: dict[str, Check] = field(default_factory=dict)  # own dependencies, by name; each raises `NotReadyError`
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
+    wind_down: Callable[[], None] = lambda: None  # called when shutdown begins, before requests in flight are drained
 
 
 T = TypeVar("T")
@@ -83,20 +86,40 @@ async def eventually(call: Callable[[], Awaitable[T]], what: str) -> T:
             await asyncio.sleep(1)
 
 
-def run(app: App, create: Callable[[Settings], Starlette], settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain."""
+class _Server(uvicorn.Server):
+    """Tells the service that its shutdown begins."""
+
+    def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        log.info("service stopping")
+        parts: Parts = self._app.state.parts
+        parts.wind_down()
+        await super().shutdown(sockets)
+
+
+def run(app: App, create: Callable[[Settings], Starlette], settings: Settings, *, drain: int = DRAIN) -> None:
+    """Serve until SIGTERM or SIGINT, then let requests in flight end, for `drain` seconds at most."""
     logs.configure(app.app_id, settings.log_format, settings.log_level)
     log.info("service starting", app_id=app.app_id, address=f"http://{settings.host}:{settings.port}")
-    uvicorn.run(
-        create(settings),
+    application = create(settings)
+    config = uvicorn.Config(
+        application,
         host=settings.host,
         port=settings.port,
         log_config=None,
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=DRAIN,
+        timeout_graceful_shutdown=drain,
         server_header=False,
     )
+    server = _Server(config, application)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C, once everything has ended
+        server.run()
+    if not server.started:
+        sys.exit(START_FAILED)
 
 
 def fail(error: SettingsError) -> None:

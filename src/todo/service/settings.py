@@ -1,14 +1,19 @@
 """Settings come from the environment and nowhere else; what is missing or wrong is named before anything starts."""
 
 import os
+import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from todo.contracts.names import App
 from todo.dapr.client import sidecar_url
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_HOST = r"(?:\[[0-9a-fA-F:.]+\]|[^/?#:,@\[\]]*)(?::[0-9]+)?"
+_POSTGRES_URL = re.compile(rf"postgres(?:ql)?://(?:[^/?#]*@)?{_HOST}(?:,{_HOST})*(?:[/?].*)?")
+LOG_FORMATS = ("json", "pretty")
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 class SettingsError(Exception):
@@ -41,6 +46,8 @@ def read_settings(app: App, environ: Mapping[str, str] = os.environ) -> Settings
             f"TODO_HOST is {host!r}, but TODO_AUTH=local believes every caller and therefore binds to loopback only:"
             " set TODO_HOST=127.0.0.1"
         )
+    log_format = _choice(environ, "TODO_LOG_FORMAT", "json", LOG_FORMATS)
+    log_level = _choice(environ, "TODO_LOG_LEVEL", "info", LOG_LEVELS)
     return Settings(
         app=app,
         host=host,
@@ -49,8 +56,8 @@ def read_settings(app: App, environ: Mapping[str, str] = os.environ) -> Settings
         instance=f"{environ.get('HOSTNAME') or socket.gethostname()}:{port}",
         dapr_token=required(environ, "DAPR_API_TOKEN"),
         app_token=required(environ, "APP_API_TOKEN"),
-        log_format=environ.get("TODO_LOG_FORMAT", "json"),
-        log_level=environ.get("TODO_LOG_LEVEL", "info"),
+        log_format=log_format,
+        log_level=log_level,
     )
 
 
@@ -59,6 +66,21 @@ def required(environ: Mapping[str, str], name: str) -> str:
     value = environ.get(name, "")
     if not value:
         raise SettingsError(f"{name} is not set; `todo up` sets it, a deployment takes it from its secrets")
+    return value
+
+
+def database_url(environ: Mapping[str, str] = os.environ) -> str:
+    """`DATABASE_URL`, looked at before anything connects. Raises `SettingsError`, which does not show it."""
+    url = required(environ, "DATABASE_URL")
+    if _POSTGRES_URL.fullmatch(url) is None:
+        raise SettingsError("DATABASE_URL is not of the form postgresql://user:password@host:5432/database")
+    return url
+
+
+def _choice(environ: Mapping[str, str], name: str, default: str, choices: Sequence[str]) -> str:
+    value = environ.get(name, default).lower()
+    if value not in choices:
+        raise SettingsError(f"{name} is {value!r}: use one of {', '.join(choices)}")
     return value
 
 

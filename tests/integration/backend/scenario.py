@@ -69,7 +69,7 @@ class Scenario:
         self.user = user
         self.consumer = Consumer(
             names.BACKEND.app_id,
-            handlers.HANDLED | {names.TASK_OCCURRENCES: handlers.occurrences(1)},
+            handlers.HANDLED | {names.TASK_OCCURRENCES: handlers.occurrences(lambda: 1)},
             scope=database.transaction,
             park=handlers.park,
             sightings=DatabaseSightings(database.pool, "host:8000", clock),

@@ -17,6 +17,7 @@ import uvicorn
 from multidict import CIMultiDictProxy
 
 from tests.support.publishing import Broker
+from tests.support.waiting import until
 from todo.backend.app import create_app
 from todo.contracts import names
 from todo.service.settings import read_settings
@@ -173,11 +174,17 @@ class Api:
         return None
 
 
+async def _is_ready(http: aiohttp.ClientSession) -> bool:
+    async with http.get("/readyz") as response:
+        return response.status == 200
+
+
 @asynccontextmanager
 async def client(service: Running) -> AsyncIterator[Api]:
     """A client as a user of its own, made for it."""
     async with aiohttp.ClientSession(service.base) as http:
         async with http.get("/openapi.json") as response:
             document = await response.json()
+        await until(lambda: _is_ready(http))
         made = await Api(http, document, 1).post("/users", {"email": f"user{os.urandom(6).hex()}@example.test"})
         yield Api(http, document, made.body["id"])

@@ -1,4 +1,5 @@
 import asyncio
+import base64
 import re
 import tempfile
 from pathlib import Path
@@ -6,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import aiohttp
+import msgspec
 import pytest
 
 from tests.integration.backend.scenario import prepare
@@ -15,6 +17,7 @@ from todo.contracts import names
 from todo.operations.postgres import PostgresServer
 
 SOON = {"due_at": "2031-05-06T12:00:00Z"}
+BEFORE_ALL_TIME = base64.urlsafe_b64encode(msgspec.json.encode(["0001-01-01T00:00:00+14:00", uuid4()])).decode()
 WEEKLY = SOON | {"recurrence": {"rule": "FREQ=WEEKLY"}}
 
 
@@ -234,6 +237,7 @@ class TestLists:
         [
             ({"cursor": "nonsense"}, "cursor"),
             ({"cursor": "é"}, "cursor"),
+            ({"cursor": BEFORE_ALL_TIME}, "cursor"),
             (
                 {"cursor": "WyIyMDMxLTA1LTA2VDEyOjAwOjAwIiwiMDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAxIl0"},
                 "cursor",
@@ -530,8 +534,8 @@ class TestBadInput:
         """The answer comes although only the head of the request was sent."""
         host, port = service.base.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        head = "POST /tasks HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 5000000\r\n\r\n"
-        writer.write(head.encode() + b'{"title": "')
+        head = ("POST /tasks HTTP/1.1", "host: localhost", "content-type: application/json", "content-length: 5000000")
+        writer.write("\r\n".join([*head, "", '{"title": "']).encode())
         answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
         assert answer.startswith(b"HTTP/1.1 413 ")
         assert b"application/problem+json" in answer
@@ -663,6 +667,35 @@ class TestSidecar:
                 assert "todo_events_published_total" in await metrics.text()
 
 
+class TestLocalCallers:
+    """TODO_AUTH=local believes every caller, so what a web page can send is kept out."""
+
+    @pytest.mark.parametrize("host", ["rebound.example", "rebound.example:8000", "127.0.0.1.example", "[::1", ""])
+    @pytest.mark.parametrize("path", ["/tasks", "/readyz", "/internal/tasks/versions"])
+    async def test_a_name_that_is_not_loopback_is_not_answered(self, service: Running, host: str, path: str) -> None:
+        async with aiohttp.ClientSession(service.base) as http:
+            assert await status_of(http, "GET", path, headers={"host": host}) == 403
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost:8000", "LOCALHOST", "[::1]:9", "[::1]"])
+    async def test_loopback_is_answered_under_every_name_and_port(self, service: Running, host: str) -> None:
+        async with aiohttp.ClientSession(service.base) as http:
+            assert await status_of(http, "GET", "/tasks", headers={"host": host}) == 200
+
+    @pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1.evil.example", "null", ""])
+    async def test_a_page_of_another_origin_changes_nothing(self, api: Api, service: Running, origin: str) -> None:
+        task = await api.task()
+        path = f"/tasks/{task['id']}/complete?user_id={api.user_id}"
+        async with aiohttp.ClientSession(service.base, headers={"origin": origin}) as http:
+            assert await status_of(http, "POST", path) == 403
+            assert await status_of(http, "GET", f"/tasks?user_id={api.user_id}") == 200
+        assert (await api.get(f"/tasks/{task['id']}")).body["status"] == "open"
+
+    async def test_a_page_of_this_machine_may(self, api: Api) -> None:
+        task = await api.task()
+        answer = await api.post(f"/tasks/{task['id']}/complete", origin="http://localhost:3000")
+        assert answer.body["status"] == "done"
+
+
 class TestOpenApi:
     async def test_every_route_of_the_app_is_documented_and_every_reference_resolves(self, api: Api) -> None:
         document = api._document
@@ -716,6 +749,43 @@ class TestOutages:
                         assert (await api.get(f"/tasks/{task['id']}")).status == 200
             finally:
                 server.stop()
+
+    async def test_it_starts_and_stops_while_its_database_is_away_and_serves_once_it_is_there(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="todo-pg-") as folder:
+            server = PostgresServer(Path(folder), durable=False)
+            server.start()
+            try:
+                await asyncio.to_thread(prepare, server.dsn)
+                server.stop()
+                with running_backend(server.dsn):
+                    pass  # stopped again before its database ever came
+                with running_backend(server.dsn) as service:
+                    await self._waits(service)
+                    server.start()
+                    async with aiohttp.ClientSession(service.base) as http:
+                        await until(lambda: self._ready(http))
+                    async with client(service) as api:
+                        assert (await api.task())["version"] == 1
+            finally:
+                server.stop()
+
+    async def _waits(self, service: Running) -> None:
+        token = {"dapr-api-token": APP_TOKEN}
+        async with aiohttp.ClientSession(service.base, headers=token) as http:
+            assert await status_of(http, "GET", "/healthz") == 200
+            for method, path in (
+                ("GET", "/readyz"),
+                ("GET", "/healthz/consume"),
+                ("GET", "/tasks"),
+                ("GET", "/users"),
+                ("POST", "/internal/tasks/versions"),
+                ("POST", "/job/reconcile-series"),
+                ("POST", "/events/task-occurrences"),
+            ):
+                assert (path, await status_of(http, method, path, data=b"{}")) == (path, 503)
+
+    async def _ready(self, http: aiohttp.ClientSession) -> bool:
+        return await status_of(http, "GET", "/readyz") == 200
 
     async def _is_away(self, api: Api, service: Running, task: dict[str, Any]) -> None:
         body = {"title": "x", "user_id": api.user_id}

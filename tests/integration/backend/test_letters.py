@@ -5,12 +5,14 @@ import pytest
 
 from tests.integration.backend.scenario import Scenario, letter
 from todo.backend import commands, handlers
-from todo.backend.app import SCHEMA, _park_row
+from todo.backend.app import SCHEMA, Epoch, MovedError, _park_row, _reconnect
 from todo.backend.commands import ConflictError, NotFoundError
 from todo.backend.store import letters, people
 from todo.backend.store.letters import Letter
 from todo.contracts import names
+from todo.dapr.subscriber import UnavailableError
 from todo.messaging.database import open_database
+from todo.messaging.failures import is_environment
 from todo.messaging.unit import Database, Outgoing
 
 ENVELOPE = b'{"id":"e","type":"todo.task.updated.v1","subject":"s","unknown":[1,2.50],"data":{"a":"\\u00e9"}}'
@@ -100,6 +102,12 @@ async def test_what_no_handler_could_read_cannot_be_replayed(scenario: Scenario,
     assert (await state(scenario))[0] == "open"
 
 
+async def test_what_is_nested_without_end_cannot_be_replayed(scenario: Scenario) -> None:
+    await scenario.tell(letter(body=b'{"data":' + b"[" * 100_000 + b"]" * 100_000 + b"}"))
+    with pytest.raises(ConflictError, match="not a CloudEvent"):
+        await replayed(scenario)
+
+
 async def test_a_letter_of_which_only_the_head_was_kept_cannot_be_replayed(scenario: Scenario) -> None:
     await scenario.tell(msgspec.structs.replace(letter(body=ENVELOPE), size=10_000_000))
     with pytest.raises(ConflictError, match="of 10,000,000 bytes"):
@@ -168,6 +176,24 @@ async def test_the_epoch_grows_when_the_database_finds_itself_elsewhere(migrated
     assert [await people.epoch(database.pool) for _ in range(2)] == [1, 1]
     await database.pool.execute("UPDATE origin SET cluster = 'the one it was restored from'")
     assert [await people.epoch(database.pool) for _ in range(2)] == [2, 2]
+    await database.pool.close()
+
+
+async def test_a_process_of_another_epoch_does_not_connect_again(migrated_url: str) -> None:
+    """A failover, or a backup restored under a running backend: the process ends, and starts in a new epoch."""
+    database = await open_database(migrated_url, SCHEMA, lambda: pytest.fail("no clock is needed"))
+    epoch = Epoch(database.pool)
+    with pytest.raises(UnavailableError, match="not reached yet"):
+        await _reconnect(migrated_url, epoch)
+    await epoch.find()
+    await (await _reconnect(migrated_url, epoch)).close()
+    await database.pool.execute("UPDATE origin SET cluster = 'the one it was restored from'")
+    with pytest.raises(MovedError, match="restored"):
+        await _reconnect(migrated_url, epoch)
+    assert await people.epoch(database.pool) == 2  # another replica was first
+    with pytest.raises(MovedError, match="restored"):
+        await _reconnect(migrated_url, epoch)
+    assert not is_environment(MovedError())  # so that it ends the relay, and with it the process
     await database.pool.close()
 
 

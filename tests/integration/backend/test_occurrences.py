@@ -1,5 +1,6 @@
 import asyncio
 import datetime as dt
+from collections.abc import Awaitable
 from dataclasses import replace
 
 import msgspec
@@ -158,6 +159,39 @@ async def test_reopening_withdraws_an_untouched_successor_and_closing_revives_it
     assert withdrawn.due is not None
     assert revived.due.moment > withdrawn.due.moment
     assert [one.fire_at for one in revived.wanted] == [revived.due.moment]
+
+
+async def test_a_revived_occurrence_is_as_its_predecessor_is_when_closed_again(scenario: Scenario) -> None:
+    done = await scenario.complete(await scenario.create())
+    await scenario.follow()
+    opened = await scenario.reopen(done)
+    await scenario.complete(await scenario.edit(opened, title="both plants", reminders=("-PT1H",)))
+    await scenario.follow()
+    revived = await scenario.occurrence(done, 2)
+    assert revived is not None
+    assert (revived.title, revived.reminders, revived.version) == ("both plants", ("-PT1H",), 3)
+
+
+async def test_reopening_leaves_the_successor_of_a_series_that_was_ended(scenario: Scenario) -> None:
+    """Nothing would bring it back."""
+    done = await scenario.complete(await scenario.create())
+    await scenario.follow()
+    await scenario.edit(done, None)
+    await scenario.reopen(done)
+    assert await scenario.occurrences(done) == [(1, "open", False), (2, "open", False)]
+
+
+async def test_deleting_a_series_that_has_run_out_deletes_what_was_opened_again(scenario: Scenario) -> None:
+    first = await scenario.complete(await scenario.create(TWICE))
+    await scenario.follow()
+    second = await scenario.occurrence(first, 2)
+    assert second is not None
+    await scenario.complete(second)
+    await scenario.follow()
+    await scenario.reopen(first)
+    assert not (await scenario.series(first)).is_alive
+    await scenario.delete(second, whole_series=True)
+    assert await scenario.occurrences(first) == [(1, "open", True), (2, "done", True)]
 
 
 async def test_reopening_leaves_a_touched_successor(scenario: Scenario) -> None:
@@ -353,3 +387,33 @@ class TestReconciliation:
 
     async def _reconcile(self, scenario: Scenario) -> None:
         await handlers.reconcile_series(scenario.database, 1, scenario.clock)
+
+
+async def test_whatever_writes_to_the_outbox_wakes_the_relay_and_nothing_else_does(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wake-up too few costs a second of latency, one too many a round trip."""
+    rung: list[bool] = []
+    monkeypatch.setattr(scenario.database, "wake_relay", lambda: rung.append(True))
+    first = await scenario.create()
+
+    async def rings(work: Awaitable[object]) -> bool:
+        rows = len(await scenario.told())
+        rung.clear()
+        await work
+        assert bool(rung) == (len(await scenario.told()) > rows)
+        return bool(rung)
+
+    assert await rings(scenario.complete(first))
+    assert not await rings(scenario.complete(first))
+    assert await rings(scenario.follow())
+    assert not await rings(scenario.follow())
+    assert await rings(scenario.reopen(first))  # and withdraws the second
+    assert await rings(scenario.complete(first))
+    assert await rings(scenario.follow())  # and revives it
+    second = await scenario.occurrence(first, 2)
+    assert second is not None
+    assert await rings(scenario.edit(second, title="mine now"))
+    assert await rings(scenario.edit(second, DAILY))
+    assert await rings(scenario.delete(second, whole_series=False))
+    assert await rings(scenario.delete(first, whole_series=True))

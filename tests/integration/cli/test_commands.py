@@ -47,6 +47,19 @@ def test_a_snoozed_task_is_reminded_of_again(system: Running) -> None:
     assert states == ["dismissed", "scheduled"]
 
 
+def test_a_snooze_without_an_offset_is_meant_in_the_zone_of_the_task(system: Running) -> None:
+    task_id = system.ok("add", "There", "--due", "2030-06-01T09:00", "--zone", "Europe/Berlin")["id"]
+    assert system.ok("snooze", task_id, "2030-12-01T09:00")["reminders"] == ["2030-12-01T08:00:00Z"]
+
+
+def test_a_new_rule_keeps_the_mode_and_policy_of_the_task_unless_told(system: Running) -> None:
+    task_id = system.ok("add", "Often", "--due", "tomorrow", "--repeat", "weekly", "--from-completion", "--each")["id"]
+    kept = system.ok("edit", task_id, "--repeat", "daily")["recurrence"]
+    assert (kept["rule"], kept["mode"], kept["policy"]) == ("FREQ=DAILY", "completion", "each")
+    told = system.ok("edit", task_id, "--repeat", "daily", "--from-due", "--skip")["recurrence"]
+    assert (told["mode"], told["policy"]) == ("due", "skip")
+
+
 def test_deleting_a_task_that_repeats_asks_how_much(system: Running) -> None:
     task_id = system.ok("add", "Again", "--due", "tomorrow", "--repeat", "weekly")["id"]
     refused = system("delete", task_id)

@@ -28,7 +28,8 @@ from todo.email_delivery.mailer import Mailer
 from todo.email_delivery.mime import Mailbox
 from todo.email_delivery.smtp import Server
 from todo.messaging.consumer import Consumer
-from todo.messaging.unit import DirectUnit, direct_unit
+from todo.messaging.direct import direct_unit
+from todo.messaging.unit import DirectUnit
 
 TASK = UUID(int=7)
 
@@ -256,7 +257,7 @@ async def test_a_claim_lost_to_another_is_not_overwritten(world: World) -> None:
 
 
 async def test_frozen_past_its_lease_it_does_not_send(world: World) -> None:
-    """The machine slept between the claim and DATA: nothing leaves, nothing is told, nothing is released."""
+    """The machine slept between the claim and DATA: nothing leaves, nothing is told, the claim stays."""
 
     async def sleeps(_: str) -> str | None:
         world.clock.passes(LAST_START.total_seconds() + 1)
@@ -266,22 +267,54 @@ async def test_frozen_past_its_lease_it_does_not_send(world: World) -> None:
     assert await deliver(world.process(), due(TASK)) == []
     assert world.server.received == []
     assert len(world.state.held()) == 1
-    assert "delete" not in world.state.calls
 
 
 @pytest.mark.parametrize(
     ("moment", "reply"), [("RCPT", "451 4.7.1 greylisted"), ("GREETING", "554 no"), ("MAIL", "535 5.7.8 log in")]
 )
-async def test_a_refusal_for_now_frees_the_claim(world: World, moment: str, reply: str) -> None:
-    """Deferred, with the reason; the next attempt need not wait for the lease."""
+async def test_a_refusal_for_now_leaves_the_claim_to_the_next_attempt(world: World, moment: str, reply: str) -> None:
+    """Deferred, with the reason, and kept; the next attempt need not wait for the lease."""
     process = world.process()
     world.server.on(moment, reply)
     [told] = await deliver(process, due(TASK))
     assert (told.outcome, told.possibly_sent) == (Outcome.DEFERRED, False)
     assert told.reason
-    assert world.state.held() == []
+    assert [(entry.attempt, entry.outcome) for entry in world.state.held()] == [(1, Outcome.DEFERRED)]
     world.server.hooks.clear()
     assert brief(await deliver(process, due(TASK, attempt=2))) == [(Outcome.DELIVERED, 2)]
+
+
+async def test_a_mail_that_was_put_off_is_told_again_and_not_sent_again_at_its_attempt(world: World) -> None:
+    """Ten redeliveries, because telling failed, are one mail at the server; so are those of earlier attempts."""
+    world.server.on("MESSAGE", hang_up)
+    [first] = await deliver(world.process(), due(TASK, attempt=2))
+    assert (first.outcome, first.possibly_sent) == (Outcome.DEFERRED, True)
+    for attempt in (1, 2, 2, 2):
+        world.clock.passes(LEASE.total_seconds())
+        assert await deliver(world.process(), due(TASK, attempt=attempt)) == [first]
+    assert world.server.commands.count("DATA") == 1
+
+
+async def test_a_mail_that_was_put_off_is_taken_over_by_one_next_attempt(world: World) -> None:
+    """Two replicas get the next attempt at the same time: one sends."""
+    world.server.on("RCPT", "451 4.7.1 greylisted")
+    await deliver(world.process(), due(TASK))
+    world.server.hooks.clear()
+    told = await asyncio.gather(*(deliver(world.process(), due(TASK, attempt=2)) for _ in range(2)))
+    assert sorted(map(brief, told)) == [[], [(Outcome.DELIVERED, 2)]]
+    assert len(world.server.received) == 1
+
+
+@pytest.mark.parametrize(("moment", "possibly_sent"), [("MESSAGE", True), ("MAIL", False)])
+async def test_what_was_put_off_and_is_not_wanted_any_more_is_suppressed(
+    world: World, moment: str, possibly_sent: bool
+) -> None:
+    """The next attempt is not wanted: that an earlier one was possibly sent is told with it."""
+    world.server.on(moment, hang_up)
+    await deliver(world.process(), due(TASK))
+    world.backend.changes[TASK] = {"suppressed": "The task was completed."}
+    [told] = await deliver(world.process(), due(TASK, attempt=2))
+    assert (told.outcome, told.attempt, told.possibly_sent) == (Outcome.SUPPRESSED, 2, possibly_sent)
 
 
 async def test_a_connection_lost_after_the_message_is_told_as_such(world: World) -> None:
@@ -309,8 +342,26 @@ async def test_what_is_not_wanted_any_more_is_not_sent(world: World) -> None:
     """Suppressed with backend's reason; no claim is made."""
     world.backend.changes[TASK] = {"suppressed": "The task was completed."}
     [told] = await deliver(world.process(), due(TASK))
-    assert (told.outcome, told.reason) == (Outcome.SUPPRESSED, "The task was completed.")
-    assert (world.server.received, world.state.calls) == ([], [])
+    assert (told.outcome, told.reason, told.possibly_sent) == (Outcome.SUPPRESSED, "The task was completed.", False)
+    assert (world.server.received, world.state.calls) == ([], ["get"])
+
+
+async def test_what_was_recorded_and_never_told_is_told_although_it_is_not_wanted_any_more(world: World) -> None:
+    """Its sender died before it published, and then the task was completed."""
+    [unheard] = await deliver(world.process(), due(TASK))
+    world.backend.changes[TASK] = {"suppressed": "The task was completed."}
+    [told] = await deliver(world.process(), due(TASK))
+    assert (told.outcome, told.at, told.message_id) == (Outcome.DELIVERED, unheard.at, unheard.message_id)
+
+
+async def test_what_a_dead_sender_had_begun_is_told_as_possibly_sent(world: World) -> None:
+    """It died between the server's taking of the mail and the record, and then the task was completed."""
+    world.server.on("MESSAGE", never)
+    await cut_off(world.process(), world, "DATA")
+    world.backend.changes[TASK] = {"suppressed": "The task was completed."}
+    [told] = await deliver(world.process(), due(TASK))
+    assert (told.outcome, told.possibly_sent) == (Outcome.SUPPRESSED, True)
+    assert told.message_id is not None
 
 
 async def test_what_backend_knows_as_delivered_is_told_again(world: World) -> None:
@@ -394,6 +445,26 @@ async def test_a_batch_that_was_never_begun_is_kept(world: World) -> None:
     assert (world.server.received, world.state.calls) == ([], [])
 
 
+async def test_a_service_that_stops_ends_what_it_began_and_begins_nothing(world: World) -> None:
+    """One mail is with a slow server, another waits for its connection: the first is told, the second left."""
+    go = asyncio.Event()
+
+    async def slow(_: str) -> str | None:
+        await go.wait()
+        return None
+
+    world.server.on("MESSAGE", slow)
+    process = world.process(1)
+    task = asyncio.create_task(deliver(process, due(TASK), due()))
+    await until(lambda: "DATA" in world.server.commands)
+    process.mailer.wind_down()
+    go.set()
+    assert [one.task_id for one in await task] == [TASK]
+    assert len(world.server.received) == len(world.state.held()) == 1
+    with pytest.raises(UnavailableError):
+        await deliver(process, due())
+
+
 async def test_a_failure_of_one_cuts_no_other_off(world: World) -> None:
     """The claims go away in the middle: mails under way end, are recorded, and told when the batch comes again."""
     dues = [due(UUID(int=number)) for number in range(6)]
@@ -433,6 +504,9 @@ class Calm:
         return False
 
     async def begin(self, event_id: str) -> int:
+        raise AssertionError(event_id)
+
+    async def take_back(self, event_id: str) -> None:
         raise AssertionError(event_id)
 
     async def finish(self, event_id: str) -> None:

@@ -1,6 +1,7 @@
 """The service as a process beside a real sidecar."""
 
 import asyncio
+import datetime as dt
 import os
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from todo.contracts.claims import INSPECT_CLAIMS, ClaimsQuery, ClaimState, Claim
 from todo.contracts.events import Outcome, ReminderKey
 from todo.dapr.client import Message
 from todo.dapr.errors import SidecarAwayError
+from todo.email_delivery import lease
+from todo.operations.system import MAIL_DRAIN_STEPS
 
 TASK = UUID(int=7)
 
@@ -79,6 +82,31 @@ async def test_killed_between_the_acceptance_and_the_record_it_waits_for_the_lea
     assert "did not end cleanly" in running.log()
 
 
+async def test_stopped_while_the_server_takes_a_mail_it_ends_that_mail_and_tells(running: System) -> None:
+    """A graceful stop during a slow DATA: the mail is recorded, its outcome told, and nothing more is begun."""
+    go = asyncio.Event()
+
+    async def slow(_: str) -> str | None:
+        await go.wait()
+        return None
+
+    running.server.on("MESSAGE", slow)
+    await running.publish([due(TASK)])
+    await until(lambda: "DATA" in running.server.commands)
+    stopping = asyncio.create_task(running.running[1].stop())
+    await until(lambda: "service stopping" in running.log())
+    go.set()
+    await stopping
+    await until(lambda: [one.outcome for one in running.backend.outcomes] == [Outcome.DELIVERED])
+    assert len(running.server.received) == 1
+
+
+def test_a_stop_waits_for_as_long_as_a_mail_may_take() -> None:
+    """Waiting for a connection and the mail server's time fit into the drain, and the drain into the supervisor's."""
+    assert dt.timedelta(seconds=lease.DRAIN) > lease.PATIENCE + lease.SMTP_DEADLINE
+    assert MAIL_DRAIN_STEPS[0][1] > lease.DRAIN
+
+
 async def test_while_backend_is_away_nothing_is_sent_and_nothing_lost(running: System) -> None:
     """The sidecar keeps the batch until backend answers."""
     running.backend.answers.error = SidecarAwayError("away")
@@ -97,7 +125,7 @@ async def test_while_the_mail_server_is_away_mails_are_put_off(tmp_path: Path) -
         await prepared.start()
         await prepared.publish([due(TASK)])
         await until(lambda: [one.outcome for one in prepared.backend.outcomes] == [Outcome.DEFERRED])
-        assert await claims(prepared, due(TASK).key) == [ClaimState.ABSENT]
+        assert await claims(prepared, due(TASK).key) == [ClaimState.DEFERRED]
         await prepared.running[1].ready(prepared.url(1, "healthz/consume"), 200)
         prepared.server.hooks.clear()
         await prepared.publish([due(TASK, attempt=2)])

@@ -8,17 +8,18 @@ import msgspec
 import pytest
 
 from tests.integration.messaging.conftest import MovableClock
-from tests.support.publishing import Broker, Refusal
+from tests.support.publishing import Broker, Call, Refusal
 from todo.contracts import events, names
 from todo.contracts.envelope import Event, encode, new_trace
 from todo.contracts.events import EventParked, ReminderDue
 from todo.dapr.client import Dapr
 from todo.dapr.errors import SidecarAwayError
 from todo.dapr.subscriber import UnavailableError
-from todo.messaging import parking
+from todo.messaging import calls, parking
 from todo.messaging.consumer import Consumer
+from todo.messaging.direct import direct_unit
 from todo.messaging.sightings import DatabaseSightings
-from todo.messaging.unit import Database, DirectUnit, Transaction, direct_unit
+from todo.messaging.unit import Database, DirectUnit, Outgoing, Transaction
 
 TOPIC = names.TASK_REMINDERS
 NOW = dt.datetime(2031, 5, 6, 12, tzinfo=dt.UTC)
@@ -233,12 +234,40 @@ async def test_outages_while_cautious_count_as_no_kills(shop: Shop) -> None:
     assert (await shop.effects(), await shop.parked()) == (["a", "before"], [])
 
 
+async def test_unclean_ends_in_one_outage_park_no_event_that_was_only_put_off(shop: Shop) -> None:
+    await shop.deliver(event("before"))
+    shop.fates["a"] = UnavailableError("backend is away")
+    for _ in range(4):
+        shop.begin()
+        with pytest.raises(UnavailableError):
+            await shop.deliver(event("a"))
+    shop.fates.clear()
+    await shop.deliver(event("a"))
+    assert (await shop.effects(), await shop.parked()) == (["a", "before"], [])
+
+
+async def test_a_sighting_that_cannot_be_taken_back_is_counted_once_in_a_process(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_: str) -> None:
+        raise ConnectionRefusedError
+
+    await shop.deliver(event("before"))
+    shop.begin()
+    monkeypatch.setattr(shop.sightings, "take_back", away)
+    shop.fates["a"] = UnavailableError("backend is away")
+    for _ in range(4):
+        with pytest.raises(UnavailableError):
+            await shop.deliver(event("a"))
+    assert await shop.database.pool.fetchval("SELECT seen FROM sightings") == 1
+
+
 async def test_deliveries_at_the_same_time_while_cautious_are_one_sighting(shop: Shop) -> None:
     await shop.deliver(event("before"))
     shop.begin()
     shop.fates["a"] = UnavailableError("backend is away")
     await asyncio.gather(*(shop.deliver(event("a")) for _ in range(3)), return_exceptions=True)
-    assert await shop.database.pool.fetchval("SELECT seen FROM sightings") == 1
+    assert await shop.database.pool.fetchval("SELECT seen FROM sightings") == 0  # and were taken back once
 
 
 async def test_poison_is_parked_while_cautious_too(shop: Shop) -> None:
@@ -276,3 +305,34 @@ async def test_without_a_database_what_was_emitted_is_published_before_the_answe
     with pytest.raises(UnavailableError):
         async with direct_unit(dapr, names.PUBSUB) as unit:
             unit.emit(told)
+
+
+def letter_of(size: int) -> Outgoing:
+    return parking.announcement("shop", EventParked("shop", TOPIC, "e", "", "", b"x" * size, size, "", "", 1, NOW))
+
+
+async def test_without_a_database_calls_stay_below_what_a_sidecar_takes(
+    dapr: Dapr, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "BYTES", 10_000)
+    async with direct_unit(dapr, names.PUBSUB) as unit:
+        unit.emit(*(letter_of(3_000) for _ in range(5)))
+    assert [len(call.entries) for call in broker.calls] == [2, 2, 1]
+    assert len(broker.published) == 5
+
+
+async def test_without_a_database_a_letter_that_is_too_large_is_shortened_and_holds_nothing_up(
+    dapr: Dapr, broker: Broker
+) -> None:
+    """Events of effects go first, so that they never wait for letters."""
+
+    def decide(call: Call) -> Refusal | None:
+        return Refusal(413) if sum(map(len, call.entries.values())) > 20_000 else None
+
+    broker.decide = decide
+    effect = Outgoing(TOPIC, "k", event("effect"))
+    async with direct_unit(dapr, names.PUBSUB) as unit:
+        unit.emit(letter_of(100_000), letter_of(10), effect)
+    assert [one.topic for one in broker.published] == [TOPIC, names.DEAD_LETTERS, names.DEAD_LETTERS]
+    shortened = msgspec.convert(msgspec.json.decode(broker.published[1].envelope)["data"], EventParked)
+    assert (shortened.size, 0 < len(shortened.body) < 20_000) == (100_000, True)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
+import aiohttp
 import pytest
 
 from tests.support.publishing import Broker, Call, Refusal
@@ -17,7 +18,7 @@ from todo.contracts.events import (
     outcome_type,
 )
 from todo.dapr.client import Dapr
-from todo.messaging import outbox
+from todo.messaging import backoff, calls, metrics, outbox
 from todo.messaging import relay as relays
 from todo.messaging.database import connect
 from todo.messaging.postgres import Connection, Row
@@ -62,7 +63,7 @@ def keys(broker: Broker, topic: str) -> list[str]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A relay that sweeps and comes back in no time."""
     monkeypatch.setattr(relays, "SWEEP", 0.05)
-    monkeypatch.setattr(relays, "_BACK_OFF", (0.01, 0.02, 0.05))
+    monkeypatch.setattr(backoff, "DELAYS", (0.01, 0.02, 0.05))
 
 
 class Parked:
@@ -162,6 +163,20 @@ async def test_many_commits_are_few_rings_and_the_last_is_rung(database: Databas
     await database.pool.release(listening)
 
 
+async def test_a_transaction_that_tells_of_nothing_wakes_nobody(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung: list[bool] = []
+    monkeypatch.setattr(database, "wake_relay", lambda: rung.append(True))
+    async with database.transaction() as unit:
+        await unit.connection.execute("INSERT INTO effects VALUES ('paid')")
+    assert not rung
+    await emit(database, due())
+    async with database.transaction() as unit:
+        await unit.emit_now([due()])
+    assert len(rung) == 2
+
+
 async def test_a_ring_that_fails_is_no_failure_of_what_was_committed(database: Database) -> None:
     await emit(database, due())
     await database.close()
@@ -182,7 +197,7 @@ async def test_events_of_a_topic_go_out_in_the_order_they_were_written(
 async def test_a_call_stays_below_what_a_sidecar_takes(
     database: Database, broker: Broker, new: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relays, "CALL_BYTES", 10_000)
+    monkeypatch.setattr(calls, "BYTES", 10_000)
     await emit(database, *(done(str(number), "x" * 3_000) for number in range(10)), done("big", "x" * 50_000))
     async with running(new()):
         await until(lambda: is_empty(database))
@@ -274,13 +289,13 @@ async def test_a_sidecar_that_is_down_loses_nothing_and_is_asked_ever_less(
     relay = new()
     async with running(relay):
         await emit(database, due("a"))
-        await until(lambda: relay._failures > 3)
+        await until(lambda: relay._topics.failures.get(DUE, 0) > 3)
         await emit(database, due("b"))
         assert await waiting(database) == ["a", "b"]
         await broker.start()
         await until(lambda: is_empty(database))
     assert keys(broker, DUE) == ["a", "b"]
-    assert relay._failures == 0
+    assert relay._topics.failures == {}
 
 
 async def test_a_topic_that_is_refused_stands_in_no_other_topics_way(
@@ -296,6 +311,66 @@ async def test_a_topic_that_is_refused_stands_in_no_other_topics_way(
         broker.decide = lambda _: None
         await until(lambda: is_empty(database))
     assert keys(broker, DUE) == [f"stuck {number}" for number in range(10)]
+
+
+async def test_a_topic_that_is_refused_delays_no_other_and_is_asked_only_when_its_back_off_is_over(
+    database: Database, broker: Broker, new: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "DELAYS", (3600,))
+    broker.decide = lambda call: Refusal(403) if call.topic == DUE else None
+    await emit(database, due("stuck"))
+    async with running(new()):
+        await until(lambda: broker.calls)
+        monkeypatch.setattr(relays, "SWEEP", 3600)
+        for number in range(5):
+            await emit(database, due("stuck"), done(str(number)))
+            await until(lambda: len(keys(broker, DONE)) == number + 1)  # noqa: B023 - it is awaited here
+    assert [call.topic for call in broker.calls].count(DUE) == 1
+
+
+async def test_calls_that_hang_cost_no_leadership_and_a_topics_first_failure_ends_its_turn(
+    database: Database, broker: Broker, connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two calls together take longer than an idle session may; each alone takes less."""
+    monkeypatch.setattr(relays, "FROZEN_AFTER", "1800ms")
+    monkeypatch.setattr(calls, "BYTES", 1_000)
+    broker.gate.clear()
+    await emit(database, *(one(str(number)) for number in range(9) for one in (due, done)))
+    http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1))
+    relay = Relay(connections, Dapr(http, broker.url), names.PUBSUB, SCHEMA, park=Parked(), clock=lambda: NOW)
+    async with http, running(relay):
+        await until(lambda: relay._topics.failures.keys() == {DUE, DONE})
+        assert [call.topic for call in broker.calls] == [DUE, DONE]
+        assert await leaders(database)
+        assert len(connections.made) == 1
+        broker.gate.set()
+        await until(lambda: is_empty(database))
+    assert len(connections.made) == 1
+
+
+async def test_a_drain_ends_after_some_pages_and_watches_the_outbox_meanwhile(
+    database: Database, new: Start, connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relays, "BATCH", 2)
+    monkeypatch.setattr(relays, "PAGES", 3)
+    await emit(database, *(due(str(number)) for number in range(10)))
+    connection = await connections()
+    relay = new()
+    assert await relay.drain(connection) == 6
+    assert metrics.outbox_depth._value.get() in {8, 6, 4}
+    assert relay._wake.is_set()
+    await connection.close()
+
+
+async def test_a_depth_is_counted_up_to_a_bound(database: Database) -> None:
+    await database.pool.execute(
+        "INSERT INTO outbox (topic, key, envelope, created_at) SELECT 't', 'k', '', $1::timestamptz + n * interval '1s'"
+        " FROM generate_series(1, 10100) n",
+        NOW,
+    )
+    depth = await database.pool.fetchrow(outbox.DEPTH)
+    assert depth is not None
+    assert (depth["depth"], depth["oldest"]) == (10_001, NOW + dt.timedelta(seconds=1))
 
 
 async def test_an_event_that_is_refused_alone_waits_alone(

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from todo.contracts import envelope, events, names
 from todo.contracts.envelope import Event
-from todo.contracts.events import EventData, Outcome, ReminderInstance, ReminderOutcome, TaskSnapshot
+from todo.contracts.events import EventData, Outcome, ReminderInstance, ReminderKey, ReminderOutcome, TaskSnapshot
 from todo.contracts.invocation import ResolvedReminder, ResolvedReminders, ResolveReminders
 from todo.messaging import parking
 from todo.messaging.consumer import Consumer
@@ -20,7 +20,7 @@ from todo.messaging.sightings import DatabaseSightings
 from todo.messaging.unit import Database, Transaction, outgoing
 from todo.notification import handlers, polling, store
 from todo.notification.app import MIGRATIONS, SCHEMA
-from todo.notification.schedule import Reminder
+from todo.notification.schedule import Reminder, State
 
 NOON = dt.datetime(2031, 5, 6, 12, 0, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
@@ -114,7 +114,8 @@ class Scenario:
 
     async def backend_knows(self, _: str, body: bytes) -> bytes:
         asked = msgspec.json.decode(body, type=ResolveReminders)
-        known = tuple(ResolvedReminder(key, answered=tuple(range(100))) for key in asked.reminders)
+        ends = {row.key: row for row in await self.rows()}
+        known = tuple(known_end(key, ends[key.task_id, key.reminder, key.fire_at]) for key in asked.reminders)
         return msgspec.json.encode(ResolvedReminders(known))
 
     async def publish(self) -> list[Event]:
@@ -148,6 +149,16 @@ class Scenario:
 
     async def _park(self, letters: Sequence[events.EventParked], unit: Transaction) -> None:
         unit.emit(*map(partial(parking.announcement, handlers.APP_ID), letters))
+
+
+def known_end(key: ReminderKey, row: Reminder) -> ResolvedReminder:
+    """backend's answer once it has heard of this end."""
+    return ResolvedReminder(
+        key,
+        answered=(row.attempt,),
+        delivered_at=row.updated_at if row.state is State.DELIVERED else None,
+        failed=row.reason if row.state is State.FAILED else "",
+    )
 
 
 def outcome_of(row: Reminder, outcome: Outcome, now: dt.datetime) -> ReminderOutcome:

@@ -178,6 +178,20 @@ async def test_no_answer_for_24_hours_is_failed_and_said_so(scenario: Scenario) 
     assert row.reason
 
 
+async def test_hours_in_which_nothing_ran_end_nothing(scenario: Scenario) -> None:
+    """The laptop was closed over the weekend: on Monday it is dispatched again, and again, before it is given up."""
+    snapshot = task(firing(NOON))
+    await scenario.arrive(snapshot)
+    await scenario.tick()
+    scenario.pass_time(3 * DAY)
+
+    for attempt in range(2, 2 + schedule.TRIES):
+        assert [event.data.attempt for event in await scenario.chase()] == [attempt]
+        scenario.pass_time(HOUR)
+
+    assert [event.type for event in await scenario.chase()] == ["todo.reminder.failed.v1"]
+
+
 async def test_while_the_outbox_holds_the_event_it_is_not_dispatched_again_nor_given_up(scenario: Scenario) -> None:
     snapshot = task(firing(NOON))
     await scenario.arrive(snapshot)

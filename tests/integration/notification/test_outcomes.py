@@ -147,8 +147,27 @@ async def test_deferred_for_24_hours_is_failed_and_said_so(scenario: Scenario) -
     assert "greylisted" in event.data.reason
 
 
+async def test_a_weekend_in_which_nothing_ran_ends_nothing(scenario: Scenario) -> None:
+    """The laptop was closed for three days: a refusal for now on Monday morning is one of a few."""
+    snapshot = await dispatched(scenario)
+    scenario.pass_time(3 * DAY)
+
+    for _ in range(schedule.TRIES - 1):
+        await scenario.settle(await scenario.row(snapshot), Outcome.DEFERRED)
+        assert (await scenario.row(snapshot)).state is State.WAITING
+        scenario.pass_time(HOUR)
+        await scenario.tick()
+
+    await scenario.settle(await scenario.row(snapshot), Outcome.DEFERRED)
+    assert (await scenario.row(snapshot)).state is State.FAILED
+
+
 async def test_our_own_outcomes_come_back_and_change_nothing(scenario: Scenario) -> None:
     snapshot = await dispatched(scenario)
+    for _ in range(schedule.TRIES - 1):
+        await scenario.settle(await scenario.row(snapshot), Outcome.DEFERRED)
+        scenario.pass_time(HOUR)
+        await scenario.tick()
     scenario.pass_time(25 * HOUR)
     await scenario.settle(await scenario.row(snapshot), Outcome.DEFERRED)
     await scenario.arrive(skipped := task(firing(NOON, past=True)))
@@ -189,6 +208,40 @@ async def test_the_same_lost_connection_told_twice_counts_once(scenario: Scenari
     await scenario.outcomes(told)
 
     assert (await scenario.row(snapshot)).possibly_sent == 1
+
+
+async def test_a_lost_connection_of_an_earlier_attempt_counts_once_however_late_it_is_told(scenario: Scenario) -> None:
+    """Attempt 1 was possibly sent, and told after attempt 2 was dispatched: the next one is the second."""
+    snapshot = await dispatched(scenario)
+    first = await scenario.row(snapshot)
+    scenario.pass_time(HOUR)
+    await scenario.chase()
+
+    for _ in range(3):
+        await scenario.settle(first, Outcome.DEFERRED, possibly_sent=True)
+
+    row = await scenario.row(snapshot)
+    assert (row.state, row.attempt, row.possibly_sent) == (State.DISPATCHED, 2, 1)
+    await scenario.settle(row, Outcome.DEFERRED, possibly_sent=True)
+    assert (await scenario.row(snapshot)).reason.startswith("Possibly sent twice")
+
+
+async def test_a_second_lost_connection_that_is_told_late_ends_it_before_a_third_mail(scenario: Scenario) -> None:
+    snapshot = await dispatched(scenario)
+    first = await scenario.row(snapshot)
+    scenario.pass_time(HOUR)
+    await scenario.chase()
+    await scenario.settle(await scenario.row(snapshot), Outcome.DEFERRED, possibly_sent=True)
+    assert (await scenario.row(snapshot)).state is State.WAITING
+
+    await scenario.settle(first, Outcome.DEFERRED, possibly_sent=True)
+
+    row = await scenario.row(snapshot)
+    assert (row.state, row.possibly_sent) == (State.FAILED, 2)
+    (event,) = await scenario.publish()
+    assert event.type == "todo.reminder.failed.v1"
+    scenario.pass_time(DAY)
+    assert await scenario.tick() == []
 
 
 async def test_deferred_and_no_longer_wanted_is_withdrawn(scenario: Scenario) -> None:

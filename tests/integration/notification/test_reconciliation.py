@@ -130,6 +130,25 @@ async def test_an_older_version_in_the_same_epoch_is_counted_and_not_applied(
     assert REGISTRY.get_sample_value("todo_task_version_regressions_total") == before + 1
 
 
+async def test_what_arrives_between_the_page_and_the_look_is_no_loss(scenario: Scenario, backend: Backend) -> None:
+    """backend answers; the task is edited, and its event arrives before the versions are compared."""
+    snapshot = task(firing(NOON + HOUR))
+    await scenario.arrive(snapshot)
+    backend.has(snapshot)
+
+    async def overtaken(_: str, body: bytes) -> bytes:
+        page = backend._versions(body)
+        backend.has(edited := newer(snapshot))
+        await scenario.arrive(edited)
+        return page
+
+    before = REGISTRY.get_sample_value("todo_task_version_regressions_total") or 0
+
+    assert await reconciliation.reconcile_tasks(scenario.database, overtaken) == 0
+
+    assert REGISTRY.get_sample_value("todo_task_version_regressions_total") == before
+
+
 async def test_a_restored_backend_is_followed_by_its_epoch(
     scenario: Scenario, sidecar: Sidecar, backend: Backend
 ) -> None:

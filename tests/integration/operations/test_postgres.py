@@ -60,7 +60,7 @@ async def test_a_backend_busy_at_the_kill_does_not_block_the_next_start(tmp_path
             while not await fetch(server.dsn, active):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.01)
         os.kill(server.pid, signal.SIGKILL)
-    assert processes.working_in(server.cluster)
+    assert processes.working_in(server.cluster, "postgres")
     async with PostgresServer(tmp_path / "pg") as server:
         assert await fetch(server.dsn, "SELECT 1") == 1
     assert isinstance((await asyncio.gather(busy, return_exceptions=True))[0], Exception)
@@ -120,6 +120,19 @@ async def test_a_lock_file_that_names_a_stranger_does_not_block_the_start_nor_ha
         assert await fetch(server.dsn, "SELECT 1") == 1
     assert stranger.returncode is None
     await stranger.communicate(b"\n")
+
+
+async def test_a_stranger_who_works_in_the_cluster_folder_is_not_harmed(tmp_path: Path) -> None:
+    async with PostgresServer(tmp_path / "pg", durable=False) as server:
+        os.kill(server.pid, signal.SIGKILL)
+    stranger = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "input()", stdin=subprocess.PIPE, cwd=server.cluster
+    )
+    async with PostgresServer(tmp_path / "pg", durable=False) as server:
+        assert await fetch(server.dsn, "SELECT 1") == 1
+    assert stranger.returncode is None
+    await stranger.communicate(b"\n")
+    assert stranger.returncode == 0
 
 
 async def test_an_initialisation_cut_short_is_started_afresh(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -50,6 +51,22 @@ async def test_what_is_killed_is_started_again_with_another_pid() -> None:
         await supervisor.wait_ready()
         assert supervisor.children["web"].pid not in {None, dead}
         assert supervisor.children["web"].starts == 2
+
+
+async def test_a_watch_that_cannot_write_is_told_of_and_harms_nothing() -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    sink = Recorder()
+    supervisor = Supervisor([serving("web")], sink, watch=full)
+    try:
+        await supervisor.start()
+        await supervisor.kill("web")
+        await supervisor.wait_ready()
+    finally:
+        await supervisor.stop()
+    assert supervisor.children["web"].state is State.STOPPED
+    assert any("No space left" in text for text in sink.of("todo"))
 
 
 async def test_stop_is_graceful_and_in_reverse_order() -> None:

@@ -93,6 +93,8 @@ async def test_each_child_gets_what_it_needs_and_no_more(tmp_path: Path) -> None
         "DATABASE_URL": "postgresql://elsewhere/todo",
         "SMTP_URL": "smtp://mail",
         "TODO_EMAIL": "a@b",
+        "DAPR_HTTP_ENDPOINT": "https://elsewhere",
+        "DAPR_GRPC_ENDPOINT": "https://elsewhere:443",
     }
     async with system.prepared_system(options(tmp_path / "data", environ=given)) as prepared:
         envs = {name: child.spec.env for name, child in prepared.children.items()}
@@ -106,6 +108,10 @@ async def test_each_child_gets_what_it_needs_and_no_more(tmp_path: Path) -> None
     }
     assert {name for name, env in envs.items() if "SMTP_URL" in env} == {"email-delivery"}
     assert {name for name, env in envs.items() if "TODO_EMAIL" in env} == {"migrate-backend", "backend"}
+    assert {name for env in envs.values() for name in env if name.startswith("DAPR_")} == {
+        "DAPR_API_TOKEN",
+        "DAPR_HTTP_PORT",
+    }
     tokens = {env["APP_API_TOKEN"] for env in envs.values() if "APP_API_TOKEN" in env}
     assert len(tokens) == 4
 

@@ -107,6 +107,15 @@ async def test_sightings_count_up_across_starts_until_the_event_is_finished(dapr
     assert await sightings(dapr, clock).begin("a||odd id") == 1
 
 
+async def test_a_sighting_that_is_taken_back_was_none(dapr: Dapr, clock: MovableClock) -> None:
+    running = sightings(dapr, clock)
+    await running.begin("event")
+    await running.begin("event")
+    await running.take_back("event")
+
+    assert await running.begin("event") == 2
+
+
 async def test_everything_expires_after_a_week_and_a_long_run_renews_its_mark(
     dapr: Dapr, clock: MovableClock, sidecar: Sidecar
 ) -> None:

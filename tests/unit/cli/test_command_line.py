@@ -51,7 +51,17 @@ def test_a_wrong_command_line_ends_with_2() -> None:
         ["add"],
         ["add", "x", "--due", "soon"],
         ["list", "--limit", "0"],
+        ["add", "x", "--due", "in 2 months"],
+        ["add", "x", "--due", "in 999999w"],
+        ["add", "x", "--remind", "2 years"],
+        ["add", "x", "--each"],
+        ["add", "x", "--from-completion"],
+        ["edit", "3fa85f64", "--title", "x", "--each"],
+        ["edit", "3fa85f64", "--repeat", "none", "--from-completion"],
         ["up", "--port", "x"],
+        ["up", "--port", "backend=70000"],
+        ["up", "--port", f"backend={'9' * 5000}"],
+        ["up", "--replicas", "backend=101"],
     ):
         assert RUNNER.invoke(app, arguments).exit_code == 2, arguments
 

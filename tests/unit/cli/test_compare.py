@@ -1,5 +1,6 @@
 """`compare` finds each kind of disagreement, and nothing where there is none."""
 
+import dataclasses
 import datetime as dt
 from typing import Any
 from uuid import UUID
@@ -85,6 +86,10 @@ def series(*tasks: TaskSnapshot, **changes: Any) -> Collected:  # noqa: ANN401 -
 
 FOLLOWER = closed(2, status="open", closed_at=None, closed_version=None)
 DELIVERED = outcome(Outcome.DELIVERED)
+WANTED_TOO_LATE = dataclasses.replace(
+    ended("suppressed", outcome(Outcome.SUPPRESSED), mails=0),
+    tasks={TASK: snapshot(reminders=(ReminderInstance("PT0S", SOON, past=True),))},
+)
 LETTER = Letter(7, "email-delivery", "task-reminders", "e", "t", "s", "boom", 3, "open", 0, 1, "", NOW, NOW)
 
 
@@ -99,6 +104,7 @@ LETTER = Letter(7, "email-delivery", "task-reminders", "e", "t", "s", "boom", 3,
         ended("dispatched", mails=1),
         ended("failed", outcome(Outcome.FAILED, 2), attempt=2),
         ended("dispatched", mails=0),
+        WANTED_TOO_LATE,
         series(closed(), FOLLOWER),
         series(closed(), msgspec.structs.replace(FOLLOWER, deleted=True)),
         series(closed(occurrence=msgspec.structs.replace(occurrence(1), rule="FREQ=DAILY;COUNT=1"))),
@@ -119,6 +125,7 @@ DISAGREEMENTS = [
     (Kind.REMINDER_MISSING, collected(reminders={})),
     (Kind.REMINDER_DROPPED, collected(reminders={KEY: row(state="withdrawn", wanted=False, next_at=None)})),
     (Kind.REMINDER_DROPPED, collected(reminders={KEY: row(state="dispatched", wanted=False, attempt=1)})),
+    (Kind.REMINDER_DROPPED, ended("suppressed", outcome(Outcome.SUPPRESSED), mails=0)),
     (Kind.REMINDER_UNWANTED, collected(tasks={TASK: snapshot(reminders=())})),
     (Kind.REMINDER_UNWANTED, collected(tasks={TASK: snapshot(reminders=(ReminderInstance("-PT1H", SOON),))})),
     (Kind.REMINDER_OVERDUE, collected(reminders={KEY: row(next_at=EARLIER)})),

@@ -1,4 +1,6 @@
 import datetime as dt
+import time
+from collections.abc import Iterator
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -9,6 +11,15 @@ BERLIN = ZoneInfo("Europe/Berlin")
 NOW = dt.datetime(2030, 5, 1, 23, 30, tzinfo=BERLIN)
 
 
+@pytest.fixture
+def berlin_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        yield
+    time.tzset()
+
+
 @pytest.mark.parametrize(
     ("text", "read"),
     [
@@ -16,6 +27,7 @@ NOW = dt.datetime(2030, 5, 1, 23, 30, tzinfo=BERLIN)
         ("in 10m", {"due_at": "2030-05-01T21:40:00+00:00"}),
         ("in 1h 30m", {"due_at": "2030-05-01T23:00:00+00:00"}),
         ("IN 2 days", {"due_at": "2030-05-03T21:30:00+00:00"}),
+        ("in 1hour 5 mins", {"due_at": "2030-05-01T22:35:00+00:00"}),
         ("today", {"due_date": "2030-05-01"}),
         ("tomorrow", {"due_date": "2030-05-02"}),
         ("tomorrow 9:00", {"due_at": "2030-05-02T09:00:00"}),
@@ -29,11 +41,27 @@ def test_a_due_date_is_read_as_the_api_takes_it(text: str, read: dict[str, str])
 
 
 @pytest.mark.parametrize(
-    "text", ["", "soon", "in", "in 5 lightyears", "in -5m", "tomorrow 25:00", "2030-13-01", "9:00"]
+    "text", ["", "soon", "in", "in 5 lightyears", "in 2 moons", "in -5m", "tomorrow 25:00", "2030-13-01", "9:00"]
 )
 def test_what_is_no_due_date_says_what_is(text: str) -> None:
     with pytest.raises(WordsError):
         read_due(text, NOW)
+
+
+@pytest.mark.parametrize("text", ["in 2 months", "in 1 month", "in 3mo", "in 1 year", "in 1d 2y"])
+def test_months_and_years_are_refused_with_what_to_say_instead(text: str) -> None:
+    with pytest.raises(WordsError, match="give a date"):
+        read_due(text, NOW)
+    with pytest.raises(WordsError, match="give a date"):
+        read_reminder(text.removeprefix("in "))
+
+
+@pytest.mark.parametrize("length", ["999999w", " ".join(["999999w"] * 200)])
+def test_a_time_beyond_the_calendar_is_refused(length: str) -> None:
+    with pytest.raises(WordsError, match="100 years"):
+        read_due(f"in {length}", NOW)
+    with pytest.raises(WordsError, match="100 years"):
+        read_reminder(length)
 
 
 def test_tomorrow_is_a_day_of_the_calendar_when_clocks_change() -> None:
@@ -42,10 +70,18 @@ def test_tomorrow_is_a_day_of_the_calendar_when_clocks_change() -> None:
 
 
 def test_an_instant_has_an_offset_and_a_time_of_day() -> None:
-    assert read_instant("tomorrow 09:00", NOW) == "2030-05-02T09:00:00+02:00"
-    assert read_instant("in 10m", NOW) == "2030-05-01T21:40:00+00:00"
+    assert read_instant("tomorrow 09:00", NOW, BERLIN) == "2030-05-02T09:00:00+02:00"
+    assert read_instant("in 10m", NOW, BERLIN) == "2030-05-01T21:40:00+00:00"
     with pytest.raises(WordsError):
-        read_instant("tomorrow", NOW)
+        read_instant("tomorrow", NOW, BERLIN)
+
+
+@pytest.mark.usefixtures("berlin_machine")
+@pytest.mark.parametrize("zone", [BERLIN, None], ids=["a named zone", "the machine's"])
+def test_a_wall_time_after_clocks_change_is_that_wall_time(zone: ZoneInfo | None) -> None:
+    now = dt.datetime(2030, 3, 30, 12, 0, tzinfo=BERLIN).astimezone(zone)
+    assert read_instant("tomorrow 09:00", now, zone) == "2030-03-31T09:00:00+02:00"
+    assert read_instant("2030-12-01T09:00", now, zone) == "2030-12-01T09:00:00+01:00"
 
 
 @pytest.mark.parametrize(

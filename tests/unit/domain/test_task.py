@@ -13,6 +13,7 @@ from todo.domain.task import Status, Task
 NOW = dt.datetime(2026, 7, 15, 12, tzinfo=dt.UTC)
 LATER = NOW + dt.timedelta(hours=3)
 TOMORROW = Due("Europe/Berlin", at=NOW + dt.timedelta(days=1))
+AUGUST = Due("UTC", date=dt.date(2026, 8, 1))
 SERIES = UUID("00000000-0000-4000-8000-000000000001")
 
 Transition = Callable[[Task, dt.datetime], Task]
@@ -40,7 +41,7 @@ TRANSITIONS: dict[str, Transition] = {
     "reopen": rules.reopen,
     "delete": rules.delete,
     "rename": lambda task, now: rules.edit(task, now, title="Pay the rent"),
-    "move": lambda task, now: rules.edit(task, now, due=Due("UTC", date=dt.date(2026, 8, 1))),
+    "move": lambda task, now: rules.edit(task, now, due=AUGUST) if task.is_open else task,
     "renew": rules.renew,
 }
 CHANGES = {  # what each transition does in each state: the status and whether it is deleted, None for nothing at all
@@ -158,6 +159,33 @@ def test_a_snoozed_snooze_moves_so_that_a_task_can_be_snoozed_for_ever() -> None
     assert task.reminders == ("-PT1H", "PT0S", "2026-07-17T03:00:00Z")
 
 
+def test_a_task_can_be_snoozed_for_ever_although_no_reminder_is_named() -> None:
+    task = made()
+    for hours in range(40):
+        now = NOW + dt.timedelta(hours=hours)
+        task = rules.snooze(task, now, now + dt.timedelta(minutes=30), None)
+    assert len(task.reminders) == 20
+    assert task.reminders[:2] == ("-PT1H", "PT0S")
+    assert task.reminders[-1] == "2026-07-17T03:30:00Z"
+
+
+def test_a_snooze_drops_no_reminder_that_is_still_to_come() -> None:
+    task = made()
+    for hours in range(18):
+        task = rules.snooze(task, NOW, LATER + dt.timedelta(hours=hours), None)
+    with pytest.raises(RuleError, match="there are 21"):
+        rules.snooze(task, NOW, NOW + dt.timedelta(days=3), None)
+
+
+@pytest.mark.parametrize("state", ["done", "skipped"])
+def test_the_due_of_a_closed_task_stays_for_its_successor_was_dated_by_it(state: str) -> None:
+    before = STATES[state]
+    with pytest.raises(RuleError) as refused:
+        rules.edit(before, LATER, due=AUGUST)
+    assert (refused.value.field, refused.value.fix) == ("due_at", "reopen it first")
+    assert rules.edit(before, LATER, title="Paid", labels=("home",), due=before.due).title == "Paid"
+
+
 @pytest.mark.parametrize(
     ("task", "until", "instead_of", "field"),
     [
@@ -199,11 +227,14 @@ def test_whatever_a_person_does_to_an_occurrence_touches_it(name: str) -> None:
     assert TRANSITIONS[name](before, LATER).touched
 
 
-def test_a_withdrawn_occurrence_comes_back_untouched_with_its_new_date() -> None:
+def test_a_withdrawn_occurrence_comes_back_untouched_as_its_predecessor_is_now() -> None:
     due = Due("Europe/Berlin", at=NOW + dt.timedelta(days=9))
-    back = rules.revive(STATES["withdrawn"], due, LATER)
+    before = STATES["withdrawn"]
+    anew = rules.successor(made(title="Pay more rent", reminders=("-PT2H",)), 2, due, LATER)
+    back = rules.revive(before, anew, LATER)
     assert (back.is_open, back.withdrawn, back.touched, back.due, back.version) == (True, False, False, due, 3)
-    assert [one.fire_at for one in back.wanted] == [due.moment - dt.timedelta(hours=1), due.moment]
+    assert (back.id, back.created_at, back.title) == (before.id, before.created_at, "Pay more rent")
+    assert [one.fire_at for one in back.wanted] == [due.moment - dt.timedelta(hours=2)]
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,10 @@ def delivered(claim: Claim) -> Entry:
     return msgspec.structs.replace(claim.entry, outcome=Outcome.DELIVERED, at=NOW, message_id="<m@example.org>")
 
 
+def deferred(claim: Claim) -> Entry:
+    return msgspec.structs.replace(claim.entry, outcome=Outcome.DEFERRED, at=NOW)
+
+
 async def test_of_two_that_claim_at_once_one_wins(state: MemoryState) -> None:
     """Two replicas ask for the same instance at the same time."""
     answers = await asyncio.gather(*(process(state).claim(due(TASK)) for _ in range(2)))
@@ -103,20 +107,35 @@ async def test_a_claim_ends_with_its_lease(state: MemoryState) -> None:
     await claimed(process(state))
 
 
-async def test_a_released_claim_is_free_at_once(state: MemoryState) -> None:
+async def test_a_mail_that_was_put_off_is_settled_for_its_attempt_and_free_for_the_next(state: MemoryState) -> None:
     claims = process(state)
-    await claims.release(await claimed(claims))
-    await claimed(process(state))
+    claim = await claimed(claims)
+    assert await claims.record(claim, deferred(claim))
+    assert isinstance(await process(state).claim(due(TASK)), Settled)
+    answers = await asyncio.gather(*(process(state).claim(due(TASK, attempt=2)) for _ in range(3)))
+    assert sorted(type(answer).__name__ for answer in answers) == ["Claim", "Held", "Held"]
+    [view] = await claims.inspect([due(TASK).key])
+    assert (view.state, view.attempt) == (ClaimState.CLAIMED, 2)
 
 
-async def test_a_late_release_does_not_free_anothers_claim(state: MemoryState) -> None:
+async def test_a_late_record_does_not_free_anothers_claim(state: MemoryState) -> None:
     """The ETag says that the entry is not ours any more."""
     late, claims = process(state), process(state)
     old = await claimed(late)
     state.clock.passes(LEASE.total_seconds())
     await claimed(claims)
-    await late.release(old)
-    assert isinstance(await process(state).claim(due(TASK)), Held)
+    assert not await late.record(old, deferred(old))
+    assert isinstance(await process(state).claim(due(TASK, attempt=2)), Held)
+
+
+async def test_a_store_that_does_not_let_a_claim_be_taken_over_cannot_tell(state: MemoryState) -> None:
+    """It went read-only: nobody has it, and nobody is said to."""
+    claims = process(state)
+    claim = await claimed(claims)
+    await claims.record(claim, deferred(claim))
+    state.away.add("save")
+    with pytest.raises(UnavailableError):
+        await process(state).claim(due(TASK, attempt=2))
 
 
 async def test_an_outcome_is_kept_for_a_month(state: MemoryState) -> None:

@@ -38,8 +38,8 @@ class Time:
 class MemoryState:
     """A state store with ETags, first-write and expiry. A lost race is told as `lost_status` would be.
 
-    Several keys are saved one by one: those that lose do not undo the others. `away` names the operations (save, get,
-    delete) that fail; `deaf` those that happen, but whose answer is lost.
+    Several keys are saved one by one: those that lose do not undo the others. `away` names the operations (save, get)
+    that fail; `deaf` those that happen, but whose answer is lost.
     """
 
     clock: Time
@@ -61,14 +61,6 @@ class MemoryState:
         self._end("save")
         if lost:
             raise self._lost(f"ERR_STATE_SAVE {lost}")
-
-    async def delete_state(self, store: str, key: str, etag: str) -> None:
-        await self._begin("delete", store)
-        entry = self._live(key)
-        if entry and entry[1] != etag:
-            raise self._lost("ERR_STATE_DELETE")
-        self.entries.pop(key, None)
-        self._end("delete")
 
     def held(self) -> list[Entry]:
         """What is stored now, decoded."""

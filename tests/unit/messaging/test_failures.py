@@ -26,6 +26,12 @@ from todo.messaging.failures import is_environment
         asyncpg.InterfaceError("connection is closed"),
         asyncpg.UndefinedTableError(),
         asyncpg.InsufficientPrivilegeError(),
+        asyncpg.InvalidPasswordError(),
+        asyncpg.InvalidAuthorizationSpecificationError(),
+        asyncpg.InvalidCatalogNameError(),
+        asyncpg.InvalidCachedStatementError(),
+        asyncpg.InternalServerError(),
+        asyncpg.ObjectNotInPrerequisiteStateError("recovery is in progress"),
     ],
 )
 def test_the_environments_failures_are_tried_again(error: Exception) -> None:

@@ -162,6 +162,16 @@ async def test_a_registration_is_asserted_again_and_again_and_written_only_where
     assert all((one.schedule, one.failure_policy) == ("@every 1s", {"drop": {}}) for one in scheduler.written)
 
 
+async def test_a_look_that_fails_on_its_own_account_does_not_end_the_watch(
+    look: Look, wakeups: Wakeups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "PATIENCE", 0.001)
+    look.failure = ValueError("a bug")
+    async with running(wakeups.watch()) as watch:
+        await until(lambda: look.begun > 2)
+        assert not watch.done()
+
+
 async def test_a_registration_that_was_lost_is_written_again(wakeups: Wakeups, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "ASSERT_EVERY", 0.01)
     scheduler = Scheduler()

@@ -1,7 +1,7 @@
 import pytest
 
 from todo.contracts import names
-from todo.service.settings import SettingsError, read_settings
+from todo.service.settings import SettingsError, database_url, read_settings
 
 TOKENS = {"DAPR_API_TOKEN": "secret-d", "APP_API_TOKEN": "secret-a", "HOSTNAME": "pod-1"}
 
@@ -27,8 +27,23 @@ def test_tokens_are_not_shown() -> None:
         ({"APP_PORT": "²"}, "APP_PORT"),
         ({"TODO_HOST": "0.0.0.0"}, "TODO_HOST"),
         ({"TODO_AUTH": "none"}, "TODO_AUTH"),
+        ({"TODO_LOG_FORMAT": "xml"}, "TODO_LOG_FORMAT"),
+        ({"TODO_LOG_LEVEL": "loud"}, "TODO_LOG_LEVEL"),
     ],
 )
 def test_what_cannot_run_is_named(environ: dict[str, str], named: str) -> None:
     with pytest.raises(SettingsError, match=named):
         read_settings(names.BACKEND, TOKENS | environ)
+
+
+@pytest.mark.parametrize("url", ["", "todo", "mysql://localhost/todo", "postgresql://localhost:port/todo"])
+def test_a_database_url_that_is_none_is_named_without_showing_it(url: str) -> None:
+    with pytest.raises(SettingsError, match="DATABASE_URL"):
+        database_url({"DATABASE_URL": url})
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:p@db:5432/todo", "postgres:///todo?host=/run/pg", "postgresql://a:1,[::1]:2/todo?x=1"]
+)
+def test_a_database_url_is_taken_as_it_is(url: str) -> None:
+    assert database_url({"DATABASE_URL": url}) == url

@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 import aiohttp
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from daprlet.api.answers import ApiError, read_body
@@ -31,23 +30,27 @@ _RETRY_SECONDS: Final = 1.0
 _PREFIX: Final = "/v1.0/invoke/"
 
 
+class _Call(NamedTuple):
+    app: App
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes
+
+
 class InvokeApi:
     def __init__(self, sidecar: Sidecar) -> None:
         self._sidecar = sidecar
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request to one replica of the app and stream back what it answers."""
+        """Pass the request to one replica of the app and stream back what it answers, unless the caller goes away."""
         try:
-            response, replica = await self._forward(Request(scope, receive))
+            call = await self._read(Request(scope, receive))
+            await _while_there(receive, self._pass_on(call, send))
         except ApiError as error:
             await error.response()(scope, receive, send)
-            return
-        with replica.busy(), closing_response(response):
-            stream = StreamingResponse(response.content.iter_any(), response.status)
-            stream.raw_headers = _answer_headers(response)
-            await stream(scope, receive, send)
 
-    async def _forward(self, request: Request) -> tuple[aiohttp.ClientResponse, Replica]:
+    async def _read(self, request: Request) -> _Call:
         app_id, path = _target(request)
         if not app_id:
             message = "failed getting app id either from the URL path or the header dapr-app-id"
@@ -57,26 +60,36 @@ class InvokeApi:
             raise _failed(app_id, f"failed to resolve address for '{app_id}': no such app in this run")
         query = request.scope["query_string"].decode("latin-1")
         url = f"/{path}?{query}" if query else f"/{path}"
-        body = await read_body(request)
-        return await self._send(app, request.method, url, self._headers(request, app_id), body)
+        return _Call(app, request.method, url, self._headers(request, app_id), await read_body(request))
 
-    async def _send(
-        self, app: App, method: str, url: str, headers: dict[str, str], body: bytes
-    ) -> tuple[aiohttp.ClientResponse, Replica]:
+    async def _pass_on(self, call: _Call, send: Send) -> None:
+        async with contextlib.AsyncExitStack() as until_answered:
+            response = await self._open(call, until_answered)
+            headers = _answer_headers(response)
+            await send({"type": "http.response.start", "status": response.status, "headers": headers})
+            async for chunk in response.content.iter_any():
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+
+    async def _open(self, call: _Call, until_answered: contextlib.AsyncExitStack) -> aiohttp.ClientResponse:
         """Try the replicas in turn; only refused connections are tried again, so nothing is executed twice."""
         why = "the app is not available"
         for attempt in range(_RETRIES + 1):
             if attempt:
                 await asyncio.sleep(_RETRY_SECONDS)
-            for replica in _candidates(app):
+            for replica in _candidates(call.app):
                 try:
-                    with replica.busy():
-                        return await replica.channel.open(method, url, headers, body), replica
+                    async with contextlib.AsyncExitStack() as stack:
+                        stack.enter_context(replica.busy())
+                        opening = replica.channel.open(call.method, call.url, call.headers, call.body)
+                        response = await stack.enter_async_context(opening)
+                        until_answered.push_async_exit(stack.pop_all())
+                        return response
                 except AppUnreachable as error:
                     why = str(error)
                 except (aiohttp.ClientError, OSError, ValueError) as error:
-                    raise _failed(app.app_id, f"{type(error).__name__}: {error}") from error
-        raise _failed(app.app_id, why)
+                    raise _failed(call.app.app_id, f"{type(error).__name__}: {error}") from error
+        raise _failed(call.app.app_id, why)
 
     def _headers(self, request: Request, app_id: str) -> dict[str, str]:
         kept = {name: value for name, value in request.headers.items() if name not in _NOT_FORWARDED}
@@ -118,10 +131,19 @@ def _answer_headers(response: aiohttp.ClientResponse) -> list[tuple[bytes, bytes
     return [(name, value) for name, value in kept if name.decode("latin-1") not in _NOT_ANSWERED]
 
 
-@contextlib.contextmanager
-def closing_response(response: aiohttp.ClientResponse) -> Iterator[None]:
-    """Give the connection back, or close it when the answer was not read to its end."""
+async def _while_there(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+    """Do `work`, and break it off when the caller goes away."""
+    working, gone = asyncio.create_task(work), asyncio.create_task(_gone(receive))
     try:
-        yield
+        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
     finally:
-        response.release() if response.content.at_eof() else response.close()
+        working.cancel()
+        gone.cancel()
+        await asyncio.gather(working, gone, return_exceptions=True)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

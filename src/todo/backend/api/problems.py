@@ -23,6 +23,7 @@ log = structlog.get_logger()
 MEDIA_TYPE: Final = "application/problem+json"
 _TITLES: Final = {
     400: "bad request",
+    403: "forbidden",
     404: "not found",
     405: "method not allowed",
     409: "conflict",
@@ -35,7 +36,7 @@ _TITLES: Final = {
     503: "unavailable",
 }
 EVERYWHERE: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": Problem, "description": _TITLES[status]} for status in (422, 503)
+    status: {"model": Problem, "description": _TITLES[status]} for status in (403, 422, 503)
 }
 _FIXES: Final = {
     "missing": "give it",

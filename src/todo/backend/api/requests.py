@@ -4,9 +4,10 @@ import base64
 import datetime as dt
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
@@ -22,8 +23,10 @@ from todo.backend.store import answers, people
 from todo.backend.store.people import Owner
 from todo.contracts.envelope import child_trace, trace_id
 from todo.dapr.client import Dapr
+from todo.dapr.subscriber import UnavailableError
 from todo.domain.errors import RuleError
 from todo.messaging.unit import Database, Transaction
+from todo.service.settings import LOOPBACK
 
 MAX_BODY: Final = 1024 * 1024  # bytes
 MAX_KEY: Final = 200
@@ -51,7 +54,9 @@ async def _backend(request: Request) -> Backend:  # FastAPI runs dependencies th
 
 
 def _of(request: Request) -> Backend:
-    backend: Backend = request.app.state.backend
+    backend: Backend | None = getattr(request.app.state, "backend", None)
+    if backend is None:
+        raise UnavailableError("the database was not reached yet")
     return backend
 
 
@@ -165,9 +170,45 @@ def read_cursor(cursor: str | None) -> tuple[dt.datetime, UUID] | None:
         return None
     try:
         padded = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        return msgspec.json.decode(padded, type=tuple[_Place, UUID])
-    except (ValueError, msgspec.DecodeError):
+        value, task_id = msgspec.json.decode(padded, type=tuple[_Place, UUID])
+        return value.astimezone(dt.UTC), task_id
+    except (ValueError, OverflowError, msgspec.DecodeError):
         raise RuleError("cursor", "it is not one of ours", "give back `next_cursor` as it came, or none") from None
+
+
+class LocalCallers:
+    """ASGI middleware of TODO_AUTH=local, which believes every caller: they must come from this machine.
+
+    A web page reaches loopback under a name of its own (DNS rebinding), or posts across origins; neither gets in.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (reason := _foreign(scope["method"], dict(scope["headers"]))):
+            await problem(403, "foreign-caller", reason)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def _foreign(method: str, headers: Mapping[bytes, bytes]) -> str:
+    """Why a request is not from this machine, or nothing."""
+    if not _is_loopback(b"//" + headers.get(b"host", b"")):
+        return "under TODO_AUTH=local this API answers to 127.0.0.1, localhost and [::1] only"
+    if method not in _SAFE and not _is_loopback(headers.get(b"origin", b"//localhost")):
+        return "under TODO_AUTH=local pages of other origins change nothing here"
+    return ""
+
+
+def _is_loopback(url: bytes) -> bool:
+    try:
+        return urlsplit(url.decode("latin-1")).hostname in LOOPBACK
+    except ValueError:
+        return False
 
 
 class Traced:

@@ -41,6 +41,7 @@ async def create(
         return _created(*created)
 
     async def act(unit: Transaction) -> Response:
+        unit.tells = True
         return _created(*await commands.create(unit.connection, context, user, draft))
 
     return await requests.act_once(backend, request, user.id, idempotency_key, act)

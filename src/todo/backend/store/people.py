@@ -8,6 +8,7 @@ from typing import Final
 from todo.messaging.postgres import Executor, Pool
 
 FIRST_USER: Final = 1
+MADE_UP: Final = ("you@example.org", "me@localhost.test")  # what user 1 has until somebody says where mails shall go
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +60,29 @@ async def change_email(db: Executor, user_id: int, email: str) -> User | None:
 
 
 async def ensure_first(db: Executor, email: str, name: str, zone: str, now: dt.datetime) -> None:
-    """Make user 1 unless there is one; replicas that start together make one."""
+    """Make user 1 unless there is one; replicas that start together make one.
+
+    If its address is still a made-up one it gets this one, unless that is somebody else's.
+    """
     await db.execute(
         "WITH made AS (INSERT INTO users (id, email, name, zone, created_at) VALUES ($5, $1, $2, $3, $4)"
         " ON CONFLICT DO NOTHING RETURNING id)"
         " SELECT setval(pg_get_serial_sequence('users', 'id'), max(id)) FROM made HAVING max(id) IS NOT NULL",
         email, name, zone, now, FIRST_USER,
     )  # fmt: skip
+    await db.execute(
+        "UPDATE users SET email = $1, name = CASE name WHEN split_part(email, '@', 1) THEN $2 ELSE name END"
+        " WHERE id = $3 AND email = ANY($4) AND NOT $1 = ANY($4)"
+        " AND NOT EXISTS (SELECT FROM users WHERE lower(email) = lower($1))",
+        email, name, FIRST_USER, MADE_UP,
+    )  # fmt: skip
+
+
+# A timeline begins with a promotion. The checkpoint that tells of it may come minutes later, so the WAL is asked.
+_CLUSTER: Final = """
+(SELECT system_identifier::text || '/' || ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int
+ FROM pg_control_system())
+"""
 
 
 async def epoch(db: Pool) -> int:
@@ -73,13 +90,15 @@ async def epoch(db: Pool) -> int:
 
     Versions counted by a restored database start from before; the epoch tells readers that they do.
     """
-    cluster = await db.fetchval(
-        "SELECT (SELECT system_identifier FROM pg_control_system())::text || '/'"
-        " || (SELECT timeline_id FROM pg_control_checkpoint())::text"
-    )
+    cluster = await db.fetchval(f"SELECT {_CLUSTER}")
     epoch: int = await db.fetchval(
         "INSERT INTO origin AS o (epoch, cluster) VALUES (1, $1)"
         " ON CONFLICT (one) DO UPDATE SET epoch = o.epoch + (o.cluster <> $1)::int, cluster = $1 RETURNING epoch",
         cluster,
     )
     return epoch
+
+
+async def is_current(db: Executor, epoch: int) -> bool:
+    """Whether this is still the cluster and timeline that the epoch was counted in."""
+    return bool(await db.fetchval(f"SELECT epoch = $1 AND cluster = {_CLUSTER} FROM origin", epoch))
