@@ -138,15 +138,20 @@ def mail(one: Mail) -> RenderableType:
     return Group(grid, "", Text(plain(one.Text.replace("\r\n", "\n"))))
 
 
+def _depth(events: int) -> str:
+    """Services count an outbox up to 10,001."""
+    return str(events) if events <= 10_000 else "more than 10,000"  # noqa: PLR2004 - see messaging/outbox.py
+
+
 def pipeline(state: Pipeline) -> RenderableType:
     grid = _grid()
     held = state.schedule
     rows = {
-        "outbox": f"{state.outbox.depth} events, the oldest {state.outbox.oldest_seconds:.1f} s old",
+        "outbox": f"{_depth(state.outbox.depth)} events, the oldest {state.outbox.oldest_seconds:.1f} s old",
         "schedule": _counts(held.states) if held else "notification-service does not answer",
         "next reminder": f"{_instant(held.next_fire)} UTC" if held and held.next_fire else "none",
         "overdue since": f"{_instant(held.oldest_overdue)} UTC" if held and held.oldest_overdue else "nothing is",
-        "schedule's outbox": f"{held.outbox_depth} events" if held else "",
+        "schedule's outbox": f"{_depth(held.outbox_depth)} events" if held else "",
         "dead letters": _counts(state.dead_letters),
         "sidecar": "ready" if state.sidecar_ready else "away: events wait in the outbox",
     }

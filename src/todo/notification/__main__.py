@@ -4,12 +4,11 @@ Environment: `DATABASE_URL`; to serve also `DAPR_API_TOKEN`, `APP_API_TOKEN`, `A
 `TODO_HOST` (127.0.0.1), `TODO_LOG_FORMAT` (json | pretty).
 """
 
-import os
 import sys
 
 from todo.notification.app import APP, MIGRATIONS, SCHEMA, create
 from todo.service import kit
-from todo.service.settings import SettingsError, read_settings, required
+from todo.service.settings import SettingsError, database_url, read_settings
 
 
 def main() -> None:
@@ -20,9 +19,10 @@ def main() -> None:
             case ["migrate"]:
                 from todo.messaging.migrations import migrate  # noqa: PLC0415 - SQLAlchemy is not for serving processes
 
-                migrate(required(os.environ, "DATABASE_URL"), SCHEMA, MIGRATIONS)
+                migrate(database_url(), SCHEMA, MIGRATIONS)
             case _:
-                sys.exit(f"usage: python -m {APP.module} [migrate]")
+                sys.stderr.write(f"usage: python -m {APP.module} [migrate]\n")
+                sys.exit(2)
     except SettingsError as error:
         kit.fail(error)
 

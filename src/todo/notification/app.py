@@ -1,7 +1,6 @@
 """notification-service put together: the only place that knows which class does what."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -30,7 +29,7 @@ from todo.notification.reconciliation import reconcile_tasks
 from todo.service import kit
 from todo.service.jobs import Job
 from todo.service.kit import NotReadyError, Parts
-from todo.service.settings import Settings, required
+from todo.service.settings import Settings, database_url
 
 log = structlog.get_logger()
 
@@ -43,7 +42,7 @@ CLOSING: Final = 5.0  # seconds for connections to finish
 
 def create(settings: Settings) -> Starlette:
     """The service. Raises `SettingsError` when `DATABASE_URL` is not set."""
-    return kit.create_app(settings, partial(compose, url=required(os.environ, "DATABASE_URL")))
+    return kit.create_app(settings, partial(compose, url=database_url()))
 
 
 @asynccontextmanager

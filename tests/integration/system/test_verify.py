@@ -10,7 +10,7 @@ from todo.operations.verify import verify
 
 async def test_in_the_end_all_services_and_the_mailbox_agree(world: World, put_off: dict[str, Waiting]) -> None:
     for waiting in put_off.values():
-        await waiting.person.reached(waiting.task, "delivered")
+        await waiting.person.reached(waiting.task, "delivered", seconds=100)  # tried again after a minute
     for letter in await world.letters(status="open"):
         await world.api("POST", f"/dead-letters/{letter['id']}/discard")
     sidecar = f"http://127.0.0.1:{world.system.ports[ports.sidecar(names.BACKEND.app_id)]}"

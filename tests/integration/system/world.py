@@ -228,14 +228,14 @@ class Person:
 
         return await eventually(look, seconds)
 
-    async def reached(self, task: Json, *states: str) -> None:
+    async def reached(self, task: Json, *states: str, seconds: float = PATIENCE) -> None:
         """Return once a reminder of the task is in one of these states of the schedule."""
 
         async def look() -> bool:
             told = await self.steps(task, "schedule")
             return any(step["what"].partition(":")[0] in states for step in told)
 
-        await eventually(look)
+        await eventually(look, seconds)
 
     async def one_mail(self) -> Json:
         """The only mail this person has got, whole, once it is there."""
