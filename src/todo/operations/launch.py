@@ -13,6 +13,8 @@ import sys
 
 PR_SET_PDEATHSIG = 1
 PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CAP_DAC_OVERRIDE = 1
@@ -38,22 +40,31 @@ def _split(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _become(uid: int, gid: int) -> None:
-    """Change the user and keep one right of root: to enter folders, so that data below a closed /root still works."""
-    keep = sys.platform == "linux" and _prctl(PR_SET_KEEPCAPS, 1) == 0
+    """Change the user and keep one right of root: to enter folders, so that what lies below a closed /root still works.
+
+    Without the fix-up at a change of user access(2) counts that right too, by which PostgreSQL judges its own programs.
+    Root's other rights then stay until they are dropped: where that fails nothing is started.
+    """
+    linux = sys.platform == "linux"
+    unfixed = linux and _prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) == 0
+    keep = unfixed or (linux and _prctl(PR_SET_KEEPCAPS, 1) == 0)
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
-    if keep:
-        _keep_folder_access()
+    if keep and not _keep_folder_access() and unfixed:
+        sys.exit("root's rights could not be dropped")
 
 
-def _keep_folder_access() -> None:
+def _keep_folder_access() -> bool:
+    """Drop every right but one; whether that worked."""
     right = 1 << CAP_DAC_OVERRIDE
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     sets = (ctypes.c_uint32 * 6)(right, right, right, 0, 0, 0)  # effective, permitted, inheritable; then the high words
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.capset(header, sets) == 0:
-        _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE)
+    if libc.capset(header, sets) != 0:
+        return False
+    _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE)
+    return True
 
 
 def _prctl(option: int, *values: int) -> int:

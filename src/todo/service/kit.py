@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -25,7 +26,7 @@ from todo.dapr.subscriber import Subscription
 from todo.messaging.failures import is_environment
 from todo.service import logs
 from todo.service.jobs import Job, Wakeups
-from todo.service.settings import Settings, SettingsError
+from todo.service.settings import Settings, SettingsError, database_url, read_settings
 
 log = structlog.get_logger()
 
@@ -122,9 +123,26 @@ def run(app: App, create: Callable[[Settings], Starlette], settings: Settings, *
         sys.exit(START_FAILED)
 
 
-def fail(error: SettingsError) -> None:
-    """End with one clear line."""
-    sys.exit(f"error: {error}")
+def main(
+    app: App, create: Callable[[Settings], Starlette], *, migrations: Path | None = None, drain: int = DRAIN
+) -> None:
+    """What `python -m` of a service does: serve, or `migrate` the schema of one that has `migrations`.
+
+    Settings that cannot work end it with one clear line.
+    """
+    try:
+        match sys.argv[1:]:
+            case []:
+                run(app, create, read_settings(app), drain=drain)
+            case ["migrate"] if migrations and app.schema:
+                from todo.messaging.migrations import migrate  # noqa: PLC0415 - SQLAlchemy is not for serving processes
+
+                migrate(database_url(), app.schema, migrations)
+            case _:
+                sys.stderr.write(f"usage: python -m {app.module}{' [migrate]' if migrations else ''}\n")
+                sys.exit(2)
+    except SettingsError as error:
+        sys.exit(f"error: {error}")
 
 
 def _routes(settings: Settings, parts: Parts, wakeups: dict[str, Wakeups]) -> list[Route]:

@@ -1,4 +1,8 @@
-"""Settings come from the environment and nowhere else; what is missing or wrong is named before anything starts."""
+"""Settings come from the environment and nowhere else; what is missing or wrong is named before anything starts.
+
+Every service reads DAPR_API_TOKEN, APP_API_TOKEN, APP_PORT, DAPR_HTTP_PORT or DAPR_HTTP_ENDPOINT, TODO_HOST, TODO_AUTH,
+TODO_LOG_FORMAT (json | pretty) and TODO_LOG_LEVEL.
+"""
 
 import os
 import re

