@@ -107,6 +107,15 @@ def test_no_time_is_naive() -> None:
     assert broken(rule) == []
 
 
+def test_nothing_waits_in_a_way_that_can_swallow_a_cancellation() -> None:
+    """Before Python 3.12 `wait_for` returns normally when it is cancelled as its result arrives."""
+
+    def rule(_: str, node: ast.AST) -> str | None:
+        return "use `async with asyncio.timeout(...)`" if called(node) == "wait_for" else None
+
+    assert broken(rule) == []
+
+
 def test_services_have_no_clock_but_the_one_they_are_given() -> None:
     def rule(name: str, node: ast.AST) -> str | None:
         if name in CLOCKS or not isinstance(node, ast.Call):
@@ -193,6 +202,7 @@ PLANTED = {
     test_a_services_transactions_are_units_of_work: "def f(unit): unit.connection.transaction()",
     test_only_the_relay_and_the_unit_without_a_database_publish: "def f(dapr): dapr.publish()",
     test_no_time_is_naive: "import datetime as dt\nx = dt.datetime.now()",
+    test_nothing_waits_in_a_way_that_can_swallow_a_cancellation: "async def f(g): await asyncio.wait_for(g(), 1)",
     test_services_have_no_clock_but_the_one_they_are_given: "import datetime as dt\nx = dt.datetime.now(dt.UTC)",
     test_no_statement_reads_the_databases_clock: "X = 'UPDATE t SET a = now()'",
     test_whoever_catches_everything_raises_or_answers_for_it: "def f():\n  try: g()\n  except Exception: return None",

@@ -167,7 +167,8 @@ class AppChannel:
         failures = 0
         while not self._refused.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._refused.wait(), check.interval if check else None)
+                async with asyncio.timeout(check.interval if check else None):
+                    await self._refused.wait()
             if check is not None and not self._refused.is_set():
                 failures = 0 if await self._probe(check) else failures + 1
                 if failures >= check.threshold:

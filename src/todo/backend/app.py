@@ -145,7 +145,8 @@ async def _database(url: str) -> AsyncIterator[Database]:
         yield database
     finally:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(database.close(), CLOSING)
+            async with asyncio.timeout(CLOSING):
+                await database.close()
         database.pool.terminate()
 
 

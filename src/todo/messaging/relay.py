@@ -108,8 +108,9 @@ class Relay:
     async def _rest(self) -> None:
         """Until woken or swept, or until the back-off of a topic or a row is over."""
         seconds = min(self._topics.next_in(SWEEP), self._rows.next_in(SWEEP), SWEEP)
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
     async def _observe(self, connection: Connection) -> None:
         if time.monotonic() - self._observed_at < SWEEP:

@@ -122,7 +122,8 @@ async def _database(url: str, clock: Clock) -> AsyncIterator[Database]:
         yield database
     finally:
         with suppress(TimeoutError):
-            await asyncio.wait_for(database.close(), CLOSING)
+            async with asyncio.timeout(CLOSING):
+                await database.close()
         database.pool.terminate()
 
 

@@ -59,7 +59,8 @@ class Wakeups:
         while True:
             self._looked.clear()
             try:
-                await asyncio.wait_for(self._looked.wait(), self.job.period * PATIENCE)
+                async with asyncio.timeout(self.job.period * PATIENCE):
+                    await self._looked.wait()
             except TimeoutError:
                 log.warning("no tick came, looking without one", job=self.job.name)
                 await self._look_regardless()

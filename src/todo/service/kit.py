@@ -209,14 +209,16 @@ def _probe(parts: Parts, *, with_sidecar: bool) -> Callable[[Request], Awaitable
 
 async def _sidecar_ready(dapr: Dapr) -> bool:
     try:
-        return await asyncio.wait_for(dapr.is_ready(), CHECK_TIMEOUT)
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            return await dapr.is_ready()
     except TimeoutError:
         return False
 
 
 async def _reason(check: Check) -> str | None:
     try:
-        await asyncio.wait_for(check(), CHECK_TIMEOUT)
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            await check()
     except NotReadyError as error:
         return str(error)
     except TimeoutError:

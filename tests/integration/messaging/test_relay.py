@@ -124,6 +124,21 @@ async def leaders(database: Database) -> list[int]:
     return [row["pid"] for row in rows]
 
 
+async def test_a_relay_that_is_woken_as_it_is_cancelled_ends(new: Start) -> None:
+    """A wake-up that arrives together with the cancellation must not outlive it: the service would never stop."""
+    for turns in range(6):
+        relay = new()
+        rest = asyncio.create_task(relay._rest())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        relay._wake.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if rest.cancel():
+            with pytest.raises(asyncio.CancelledError):
+                await rest
+
+
 async def test_a_commit_wakes_the_relay(
     database: Database, broker: Broker, new: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
