@@ -93,13 +93,6 @@ class Server:
                 self.check_alive()
                 await asyncio.sleep(POLL_SECONDS)
 
-    async def accepts(self, port: int) -> None:
-        """Wait until the port takes connections; raise RuntimeError with the end of the log if the process ends."""
-        async with self.deadline(f"port {port}"):
-            while not await _accepts(port):
-                self.check_alive()
-                await asyncio.sleep(POLL_SECONDS)
-
     @asynccontextmanager
     async def deadline(self, what: str) -> AsyncIterator[None]:
         try:
@@ -137,15 +130,6 @@ async def _status(session: aiohttp.ClientSession, url: str) -> int | None:
             return answer.status
     except (aiohttp.ClientError, TimeoutError):
         return None
-
-
-async def _accepts(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 @asynccontextmanager
