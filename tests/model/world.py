@@ -166,11 +166,6 @@ class SimDapr:
         if lost:
             raise SidecarAwayError("500 ERR_STATE_SAVE no item was updated")
 
-    async def delete_state(self, _: str, key: str, etag: str) -> None:
-        await self._process.point()
-        self._world.state.delete(key, etag)
-        await self._process.point()
-
     async def invoke(self, app_id: str, method: str, data: bytes) -> bytes:
         await self._process.point()
         answer = await self._world.ask(app_id, method, data)
@@ -203,11 +198,6 @@ class SimState:
         lives = dt.timedelta(seconds=int(entry["metadata"]["ttlInSeconds"]))
         self._entries[entry["key"]] = (msgspec.json.encode(entry["value"]), str(self._etags), self._clock() + lives)
         return True
-
-    def delete(self, key: str, etag: str) -> None:
-        there = self.read(key)
-        if there is not None and there.etag == etag:
-            del self._entries[key]
 
     def holds_outcome(self, message_id: str) -> bool:
         """Whether some entry says that this mail was accepted."""

@@ -31,7 +31,7 @@ async def _publish(dapr: Dapr, pubsub: str, topic: str, events: Sequence[Outgoin
     messages = [Message(str(index), event.envelope, event.key) for index, event in enumerate(events)]
     try:
         refused = await _publish_all(dapr, pubsub, topic, messages)
-    except Exception as error:
+    except DaprError as error:
         raise UnavailableError(f"publish to {topic}: {error}") from error
     if refused and topic == names.DEAD_LETTERS:
         for index in refused:
