@@ -374,9 +374,11 @@ class Broker:
 
     async def _ensure(self, app: App, key: tuple[str, str]) -> None:
         topic = await _until_stored(lambda: self._log.topic(*key), key[1])
-        if self._stopping or (app.app_id, topic) in self._consumers:
+        if (app.app_id, topic) in self._consumers:
             return
         position = await _until_stored(lambda: self._log.position(app.app_id, topic), key[1])
+        if self._stopping:  # asked after the last await: nobody would stop a consumer that begins now
+            return
         consumer = Consumer(self._log, app, topic, key, position, self._send, self._published)
         self._consumers[app.app_id, topic] = consumer
         self._by_topic.setdefault(topic, []).append(consumer)

@@ -334,6 +334,23 @@ async def test_stop_waits_for_nothing_but_keeps_everything(database: Database) -
         await until(lambda: len(again.bodies) == 5)
 
 
+async def test_a_stop_while_an_app_subscribes_ends(database: Database) -> None:
+    """A consumer whose position is read as the broker stops does not begin: nobody would end it again."""
+    subscriber = Subscriber()
+    async with running(database, subscriber) as (broker, replica):
+        replica.channel.programmatic = [subscription()]
+        replica.refresh()
+        app = App("app")
+        app.replicas.append(replica)
+        await broker._log.topic("bus", "t")
+        following = asyncio.create_task(broker.follow(app))
+        await asyncio.sleep(0)  # it waits for the position now
+        async with asyncio.timeout(10):
+            await broker.stop()
+            await following
+        assert not [one for one in broker._running if not one.done()]
+
+
 async def test_a_failed_read_ends_no_consumer(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Delivery goes on as soon as the log can be read again."""
     monkeypatch.setattr("daprlet.broker._STORE_AGAIN", 0.001)
