@@ -30,7 +30,7 @@ install: $(INSTALLED) ## everything the lock file names, into .venv
 
 lock: ## resolve the dependencies anew; the lock names versions and hashes but no registry, so any mirror serves
 	$(UV) lock --upgrade --quiet
-	$(UV) export --frozen --all-packages --all-groups --no-emit-workspace --no-emit-index-url --no-header --quiet --format requirements-txt -o requirements.lock
+	$(UV) export --frozen --all-packages --all-extras --all-groups --no-emit-workspace --no-emit-index-url --no-header --quiet --format requirements-txt -o requirements.lock
 
 .PHONY: run demo test test-engine test-faults engine lint bench
 
