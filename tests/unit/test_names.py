@@ -11,10 +11,16 @@ import yaml
 from daprlet.durations import go_duration
 from todo.contracts import names
 from todo.contracts.names import App
+from todo.notification.schedule import PATIENCE
 from todo.operations.asyncapi import SENDS
+from todo.operations.engine.environments import ENVIRONMENTS
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 LOCAL: Final = ROOT / "local"
+CLUSTER: Final = ROOT / "kubernetes" / "dapr-components"
+BROKERS: Final = [LOCAL / "resources" / "pubsub.yaml", *(one.path for one in ENVIRONMENTS.values())]
+STATE_STORES: Final = [LOCAL / "resources" / "statestore.yaml", CLUSTER / "statestore-postgres.yaml"]
+POLICIES: Final = [LOCAL / "resources" / "resiliency.yaml", CLUSTER / "resiliency.yaml"]
 EVERYONE: Final = {app.app_id for app in names.APPS}
 TOPICS: Final = {topic for app in names.APPS for topic in app.topics}
 UNDELIVERED: Final = set(names.dead_letter_topics())
@@ -23,13 +29,20 @@ HALF_AN_HOUR: Final = 1800  # seconds
 Resource = dict[str, Any]
 
 
-def resources() -> Iterator[Resource]:
-    for path in sorted((LOCAL / "resources").glob("*.yaml")):
-        yield from (one for one in yaml.safe_load_all(path.read_text()) if one)
+def load(path: Path) -> Resource:
+    """The one resource of a file."""
+    (found,) = (one for one in yaml.safe_load_all(path.read_text()) if one)
+    return dict(found)
 
 
-def components() -> dict[str, Resource]:
-    return {one["metadata"]["name"]: one for one in resources() if one["kind"] == "Component"}
+def resources(folder: Path) -> Iterator[Resource]:
+    yield from map(load, sorted(folder.glob("*.yaml")))
+
+
+@pytest.fixture(params=BROKERS, ids=lambda path: path.name)
+def pubsub(request: pytest.FixtureRequest) -> Resource:
+    """The component that stands behind `pubsub-kafka` in each environment."""
+    return load(request.param)
 
 
 def setting(component: Resource, name: str) -> str:
@@ -94,29 +107,59 @@ def test_the_run_file_starts_the_apps_of_the_table_on_their_ports() -> None:
     assert [LOCAL / path for path in run["common"]["resourcesPaths"]] == [LOCAL / "resources"]
 
 
-def test_the_components_are_those_of_the_table_in_its_namespace() -> None:
-    assert set(components()) == {names.PUBSUB, names.STATE_STORE, names.SECRET_STORE}
-    assert {one["metadata"]["namespace"] for one in resources()} == {names.NAMESPACE}
+@pytest.mark.parametrize(
+    ("folder", "secrets"),
+    [(LOCAL / "resources", names.SECRET_STORE), (CLUSTER, "secrets-kubernetes")],  # the guide's name for the same
+    ids=["local", "cluster"],
+)
+def test_the_components_are_those_of_the_table_in_its_namespace(folder: Path, secrets: str) -> None:
+    found = [one for one in resources(folder) if one["kind"] == "Component"]
+    assert {one["metadata"]["name"] for one in found} == {names.PUBSUB, names.STATE_STORE, secrets}
+    assert {one["metadata"]["namespace"] for one in resources(folder)} == {names.NAMESPACE}
+    (store,) = [one for one in found if one["metadata"]["name"] == secrets]
+    assert set(store["scopes"]) == EVERYONE
 
 
-def test_every_app_may_use_the_pubsub_component_and_the_secrets() -> None:
-    assert set(components()[names.PUBSUB]["scopes"]) == EVERYONE
-    assert set(components()[names.SECRET_STORE]["scopes"]) == EVERYONE
+def test_the_files_of_the_cluster_are_the_environments_and_what_they_share() -> None:
+    shared = {"statestore-postgres.yaml", "secrets-kubernetes.yaml", "resiliency.yaml"}
+    assert {path.name for path in CLUSTER.iterdir()} == shared | {one.file for one in ENVIRONMENTS.values()}
 
 
-def test_exactly_the_apps_that_use_the_state_store_may() -> None:
+def test_every_app_may_use_the_pubsub_component(pubsub: Resource) -> None:
+    assert pubsub["metadata"]["name"] == names.PUBSUB
+    assert set(pubsub["scopes"]) == EVERYONE
+
+
+def test_every_app_is_a_consumer_group_of_its_own(pubsub: Resource) -> None:
+    """Dapr takes the app id when the component says nothing; any name here would make one group of all."""
+    assert {item["name"] for item in pubsub["spec"]["metadata"]}.isdisjoint({"consumerGroup", "consumerID"})
+
+
+def test_a_broker_that_is_new_is_read_from_the_beginning(pubsub: Resource) -> None:
+    """Redis does so anyway; daprlet's log is never another one."""
+    if pubsub["spec"]["type"] == "pubsub.kafka":
+        assert setting(pubsub, "initialOffset") == "oldest"
+
+
+def test_publishing_deletes_nothing(pubsub: Resource) -> None:
+    """Dapr trims a stream without asking whether every group has read it."""
+    assert {item["name"] for item in pubsub["spec"]["metadata"]}.isdisjoint({"maxLenApprox", "streamTTL"})
+
+
+@pytest.mark.parametrize("path", STATE_STORES, ids=lambda path: path.name)
+def test_exactly_the_apps_that_use_the_state_store_may(path: Path) -> None:
     keepers = {names.NOTIFICATION, names.EMAIL_DELIVERY, names.RECURRING}  # the last poll, claims, sightings
     assert users_of_the_state_store() == {app.app_id for app in keepers}
-    assert set(components()[names.STATE_STORE]["scopes"]) == users_of_the_state_store()
+    assert set(load(path)["scopes"]) == users_of_the_state_store()
 
 
-def test_every_app_may_publish_what_it_publishes() -> None:
+def test_every_app_may_publish_what_it_publishes(pubsub: Resource) -> None:
     wanted = {app.app_id: published(app) for app in names.APPS}
-    assert refused(components()[names.PUBSUB], "publishingScopes", wanted) == {}
+    assert refused(pubsub, "publishingScopes", wanted) == {}
 
 
-def test_no_app_but_backend_may_publish_anything_else() -> None:
-    own = granted(components()[names.PUBSUB], "publishingScopes")
+def test_no_app_but_backend_may_publish_anything_else(pubsub: Resource) -> None:
+    own = granted(pubsub, "publishingScopes")
     beyond = {
         app.app_id: own.get(app.app_id, TOPICS) - published(app) - dead_letter_topics_of(app)
         for app in names.APPS
@@ -125,20 +168,21 @@ def test_no_app_but_backend_may_publish_anything_else() -> None:
     assert not any(beyond.values()), beyond
 
 
-def test_every_app_may_subscribe_to_its_topics() -> None:
+def test_every_app_may_subscribe_to_its_topics(pubsub: Resource) -> None:
     wanted = {app.app_id: subscribed(app) for app in names.APPS}
-    assert refused(components()[names.PUBSUB], "subscriptionScopes", wanted) == {}
+    assert refused(pubsub, "subscriptionScopes", wanted) == {}
 
 
-def test_every_sidecar_may_move_what_its_app_never_accepted() -> None:
+def test_every_sidecar_may_move_what_its_app_never_accepted(pubsub: Resource) -> None:
     """daprd publishes dead letters with its app's rights; outside them Redis loses an event, Kafka blocks on it."""
     wanted = {app.app_id: dead_letter_topics_of(app) for app in names.APPS}
-    assert refused(components()[names.PUBSUB], "publishingScopes", wanted) == {}
+    assert refused(pubsub, "publishingScopes", wanted) == {}
 
 
-def test_deliveries_are_tried_for_half_an_hour_at_least_before_they_become_dead_letters() -> None:
+@pytest.mark.parametrize("path", POLICIES, ids=["local", "cluster"])
+def test_deliveries_are_tried_for_half_an_hour_at_least_before_they_become_dead_letters(path: Path) -> None:
     """Of a constant policy: Dapr's exponential one ends after 15 minutes whatever its numbers say."""
-    (resiliency,) = [one for one in resources() if one["kind"] == "Resiliency"]
+    resiliency = load(path)
     inbound = resiliency["spec"]["targets"]["components"][names.PUBSUB]["inbound"]
     retry = resiliency["spec"]["policies"]["retries"][inbound["retry"]]
     assert inbound["timeout"] in resiliency["spec"]["policies"]["timeouts"]
@@ -147,10 +191,18 @@ def test_deliveries_are_tried_for_half_an_hour_at_least_before_they_become_dead_
     assert set(resiliency["scopes"]) == EVERYONE
 
 
-def test_the_resiliency_has_a_file_of_its_own() -> None:
-    """daprd does not load one that follows other documents, and says nothing."""
-    documents = list(yaml.safe_load_all((LOCAL / "resources" / "resiliency.yaml").read_text()))
-    assert [one["kind"] for one in documents] == ["Resiliency"]
+def test_one_policy_for_every_broker() -> None:
+    """Here and in a cluster; in a file of its own, for daprd does not load one that follows other documents."""
+    assert load(POLICIES[0]) == load(POLICIES[1])
+
+
+def test_a_dead_sidecars_events_are_taken_over_in_time() -> None:
+    """On Redis: not before a delivery can have ended, and before its reminder is dispatched again."""
+    delivery = load(CLUSTER / "resiliency.yaml")["spec"]["policies"]["timeouts"]["delivery"]
+    redis = load(ENVIRONMENTS["redis"].path)
+    held, looked = (int(setting(redis, name)) / 1000 for name in ("processingTimeout", "redeliverInterval"))
+    assert go_duration(delivery) < held
+    assert held + looked < PATIENCE.total_seconds()
 
 
 @pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md"])

@@ -1,8 +1,11 @@
 """The component types daprlet hosts, the metadata each understands, and how a value is read."""
 
+import re
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
+from daprlet.checker import Catalog, of_host
 from daprlet.durations import go_duration
 
 Check = Callable[[str], object]
@@ -35,6 +38,15 @@ def _bytes(text: str) -> int:
     return int(number) * _SIZES.get(unit, 1)
 
 
+_TABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+
+
+def _table(text: str) -> str:
+    if text and not _TABLE.fullmatch(text):
+        raise ValueError(f"{text!r} is not a plain name")
+    return text
+
+
 def _topics(text: str) -> frozenset[str]:
     return frozenset(topic.strip() for topic in text.split(",") if topic.strip())
 
@@ -62,7 +74,7 @@ TYPES: Final[dict[str, dict[str, Check]]] = {
     },
     "state.sqlite": {
         "connectionString": str,
-        "tableName": str,
+        "tableName": _table,
         "cleanupInterval": _seconds,
         "keyPrefix": str,
     },
@@ -71,3 +83,18 @@ TYPES: Final[dict[str, dict[str, Check]]] = {
 }
 
 REQUIRED: Final = {"secretstores.local.file": "secretsFile"}
+
+KINDS: Final = {
+    "Component": ("dapr.io/v1alpha1",),
+    "Subscription": ("dapr.io/v2alpha1", "dapr.io/v1alpha1"),
+    "Resiliency": ("dapr.io/v1alpha1",),
+    "Configuration": ("dapr.io/v1alpha1",),
+}
+
+
+@cache
+def catalog() -> Catalog:
+    """What the checker needs to know of this host."""
+    return of_host(
+        "daprlet", TYPES, required=REQUIRED, other_names={"state.sqlite": {"url": "connectionString"}}, kinds=KINDS
+    )

@@ -10,8 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from daprlet.checker import documents, nearest, read
-from daprlet.component_types import REQUIRED, TYPES
+import msgspec
+
+from daprlet.checker import (
+    Document,
+    Finding,
+    Severity,
+    Surroundings,
+    check_documents,
+    nearest,
+    read,
+    read_documents,
+    yaml_files,
+)
+from daprlet.component_types import TYPES, catalog
 from daprlet.errors import SetupError
 from daprlet.log import Retention
 from daprlet.resiliency import Policies
@@ -20,7 +32,6 @@ from daprlet.resource_files import (
     Auth,
     ComponentFile,
     Entry,
-    Identity,
     SecretKeyRef,
     SecretScope,
     SubscriptionFile,
@@ -60,15 +71,14 @@ class Resources:
 
 
 def load(app_id: str, folders: Sequence[Path], configuration: Path | None = None) -> Resources:
-    """Read and check everything in `folders` for one app; raises `SetupError` for the first thing that is wrong."""
-    read_files = [one for folder in folders for one in _folder(folder)]
+    """Read and check everything in `folders` for one app; raises `SetupError` with every mistake, a line each."""
+    documents = [one for folder in folders for path in _files(folder) for one in _documents(path)]
     if configuration is not None:
-        read_files += _file(configuration, only="Configuration")
-    visible = [one for one in read_files if _in_namespace(one.body.metadata)]
-    _refuse_duplicates(visible)
-    components, stores = _components(visible)
-    known = {component.name for component in components}
-    policies = _policies(app_id, visible, known)
+        documents += _documents(configuration, only="Configuration")
+    visible = [one for one in documents if _in_namespace(one)]
+    _refuse(check_documents(visible, Surroundings(catalog(), advice=False)))
+    files = [_Read(f"{one.path}:{one.line(())}", read(str(one.path), one.data, _shape(one))) for one in visible]
+    components, stores = _components(files)
     mine = [component for component in components if component.visible_to(app_id)]
     by_type = {kind: {c.name: c for c in mine if c.type.startswith(kind)} for kind in ("pubsub.", "state.")}
     return Resources(
@@ -76,9 +86,9 @@ def load(app_id: str, folders: Sequence[Path], configuration: Path | None = None
         states=by_type["state."],
         secret_stores={c.name: stores[c.name] for c in mine if c.name in stores},
         components=mine,
-        subscriptions=_subscriptions(app_id, visible, {c.name for c in components if c.type.startswith("pubsub.")}),
-        policies=policies,
-        secret_scopes=_secret_scopes(visible, stores),
+        subscriptions=_subscriptions(app_id, files),
+        policies=_policies(app_id, files),
+        secret_scopes=_secret_scopes(files),
     )
 
 
@@ -92,52 +102,40 @@ class _Read:
         return str(self.body.kind)
 
 
-def _folder(folder: Path) -> list[_Read]:
+def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise SetupError(f"the resources folder {folder} does not exist")
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
-    return [one for path in files for one in _file(path)]
+    return yaml_files(folder)
 
 
-def _file(path: Path, only: str = "") -> list[_Read]:
-    found = documents(path)
-    many = len(found) > 1
-    return [_document(f"{path}, document {at}" if many else str(path), one, only) for at, one in enumerate(found, 1)]
+def _documents(path: Path, only: str = "") -> list[Document]:
+    documents, unreadable = read_documents(path)
+    _refuse(unreadable)
+    for one in documents:
+        if only and one.kind != only:
+            raise SetupError(f"{path}: kind {one.kind!r} cannot be used here; did you mean {only!r}?")
+    return documents
 
 
-def _document(where: str, data: object, only: str) -> _Read:
-    if not isinstance(data, dict):
-        raise SetupError(f"{where}: a resource is a mapping with apiVersion, kind, metadata and spec")
-    kind, version = str(data.get("kind", "")), str(data.get("apiVersion", ""))
-    known = (only,) if only else SHAPES
-    if kind not in known:
-        raise SetupError(f"{where}: kind {kind!r} cannot be used here; {nearest(kind, known)}")
-    shape = SHAPES[kind]
-    if version not in shape:
-        raise SetupError(f"{where}: apiVersion {version!r} of {kind} is unknown; {nearest(version, shape)}")
-    return _Read(where, read(where, data, shape[version]))
+def _refuse(findings: Iterable[Finding]) -> None:
+    errors = [str(one) for one in findings if one.severity is Severity.ERROR]
+    if errors:
+        raise SetupError("\n".join(errors))
 
 
-def _in_namespace(identity: Identity) -> bool:
+def _in_namespace(document: Document) -> bool:
     """As in Dapr, resources of another namespace are skipped only when `NAMESPACE` says which one is ours."""
-    ours = os.environ.get("NAMESPACE", "")
-    return not ours or not identity.namespace or identity.namespace == ours
+    ours, given = os.environ.get("NAMESPACE", ""), document.text("metadata", "namespace")
+    return not ours or not given or given == ours
 
 
-def _refuse_duplicates(files: Iterable[_Read]) -> None:
-    seen: dict[tuple[str, str], str] = {}
-    for one in files:
-        key = (one.kind, one.body.metadata.name)
-        if key in seen:
-            raise SetupError(f"{one.where}: {key[0]} {key[1]!r} is already defined in {seen[key]}")
-        seen[key] = one.where
+def _shape(document: Document) -> type[msgspec.Struct]:
+    return SHAPES[document.kind][document.text("apiVersion")]
 
 
 def _components(files: Iterable[_Read]) -> tuple[list[Component], dict[str, SecretStore]]:
     """Secret stores first, for the others may refer to them."""
     bodies = [one for one in files if one.kind == "Component"]
-    for one in bodies:
-        _check_type(one.where, one.body.spec.type)
     is_store = {id(one): one.body.spec.type.startswith("secretstores.") for one in bodies}
     stores: dict[str, SecretStore] = {}
     components = []
@@ -149,46 +147,24 @@ def _components(files: Iterable[_Read]) -> tuple[list[Component], dict[str, Secr
     return components, stores
 
 
-def _check_type(where: str, kind: str) -> None:
-    if kind not in TYPES:
-        raise SetupError(f"{where}: component type {kind!r} is not one daprlet hosts; {nearest(kind, TYPES)}")
-
-
 def _component(one: _Read, stores: Mapping[str, SecretStore]) -> Component:
     body: ComponentFile = one.body
-    known = TYPES[body.spec.type]
+    known = catalog().described[body.spec.type, body.spec.version]
     settings: dict[str, Any] = {}
     for entry in body.spec.metadata:
-        name = _metadata_name(one.where, body.spec.type, entry.name)
-        if name in settings:
-            raise SetupError(f"{one.where}: metadata {entry.name!r} is given twice")
+        name = known.settings[entry.name.lower()].name
         text = _value(one.where, entry, body.auth, stores)
         try:
-            settings[name] = known[name](text)
+            settings[name] = TYPES[body.spec.type][name](text)
         except ValueError as error:
             if entry.secret_key_ref is not None:  # the error quotes the value
                 message = f"{one.where}: metadata {entry.name!r}: the secret's value cannot be used"
                 raise SetupError(message) from None
             raise SetupError(f"{one.where}: metadata {entry.name!r}: {error}") from error
-    required = REQUIRED.get(body.spec.type)
-    if required and not settings.get(required):
-        raise SetupError(f"{one.where}: metadata {required!r} is required by {body.spec.type}")
     return Component(body.metadata.name, body.spec.type, one.where, settings, frozenset(body.scopes))
 
 
-def _metadata_name(where: str, kind: str, name: str) -> str:
-    known = TYPES[kind]
-    by_case = {one.lower(): one for one in known} | ({"url": "connectionString"} if kind == "state.sqlite" else {})
-    found = by_case.get(name.lower())
-    if found is None:
-        raise SetupError(f"{where}: metadata {name!r} is unknown to {kind}; {nearest(name, known)}")
-    return found
-
-
 def _value(where: str, entry: Entry, auth: Auth | None, stores: Mapping[str, SecretStore]) -> str:
-    given = [entry.value is not None, entry.secret_key_ref is not None, bool(entry.env_ref)]
-    if sum(given) > 1:
-        raise SetupError(f"{where}: metadata {entry.name!r} has more than one of value, secretKeyRef and envRef")
     if entry.secret_key_ref is not None:
         return _secret(where, entry.secret_key_ref, auth, stores)
     if entry.env_ref:
@@ -228,32 +204,22 @@ def _secret_store(component: Component) -> SecretStore:
         raise SetupError(f"{component.where}: {error}") from error
 
 
-def _policies(app_id: str, files: Iterable[_Read], components: set[str]) -> Policies:
-    specs = {
-        one.where: one.body.spec
+def _policies(app_id: str, files: Iterable[_Read]) -> Policies:
+    return Policies(
+        {
+            one.where: one.body.spec
+            for one in files
+            if one.kind == "Resiliency" and (not one.body.scopes or app_id in one.body.scopes)
+        }
+    )
+
+
+def _subscriptions(app_id: str, files: Iterable[_Read]) -> list[Subscription]:
+    return [
+        declared(one.where, _as_v2(one.body))
         for one in files
-        if one.kind == "Resiliency" and (not one.body.scopes or app_id in one.body.scopes)
-    }
-    for where, spec in specs.items():
-        for name in spec.targets.components:
-            if name not in components:
-                raise SetupError(
-                    f"{where}: spec.targets.components: no component {name!r}; {nearest(name, components)}"
-                )
-    return Policies(specs)
-
-
-def _subscriptions(app_id: str, files: Iterable[_Read], pubsubs: set[str]) -> list[Subscription]:
-    found = []
-    for one in files:
-        if one.kind != "Subscription" or (one.body.scopes and app_id not in one.body.scopes):
-            continue
-        subscription = declared(one.where, _as_v2(one.body))
-        if subscription.pubsub not in pubsubs:
-            name = subscription.pubsub
-            raise SetupError(f"{one.where}: spec.pubsubname: no pub/sub {name!r}; {nearest(name, pubsubs)}")
-        found.append(subscription)
-    return found
+        if one.kind == "Subscription" and (not one.body.scopes or app_id in one.body.scopes)
+    ]
 
 
 def _as_v2(body: SubscriptionFile | SubscriptionFileV1) -> SubscriptionSpec:
@@ -270,19 +236,13 @@ def _as_v2(body: SubscriptionFile | SubscriptionFileV1) -> SubscriptionSpec:
     )
 
 
-def _secret_scopes(files: Iterable[_Read], stores: Iterable[str]) -> dict[str, SecretScope]:
-    found: dict[str, SecretScope] = {}
-    bodies = (
-        (one.where, scope) for one in files if one.kind == "Configuration" for scope in one.body.spec.secrets.scopes
-    )
-    for where, scope in bodies:
-        name = scope.store_name
-        if name not in stores:
-            raise SetupError(f"{where}: spec.secrets.scopes: no secret store {name!r}; {nearest(name, stores)}")
-        if name in found:
-            raise SetupError(f"{where}: spec.secrets.scopes: {name!r} has a second scope")
-        found[name] = scope
-    return found
+def _secret_scopes(files: Iterable[_Read]) -> dict[str, SecretScope]:
+    return {
+        scope.store_name: scope
+        for one in files
+        if one.kind == "Configuration"
+        for scope in one.body.spec.secrets.scopes
+    }
 
 
 def retention(component: Component) -> Retention:

@@ -13,7 +13,6 @@ from daprlet.errors import SetupError
 from daprlet.resources import Component
 from daprlet.state import StateStore
 
-_TABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _OURS: Final = frozenset(re.findall(r"TABLE IF NOT EXISTS (\w+)", log.SCHEMA + jobs.SCHEMA))
 _CLEANUP_SECONDS: Final = 3600.0
 
@@ -61,17 +60,16 @@ class StateStores:
     def _make(self, component: Component) -> StateStore:
         settings = component.settings
         table = settings.get("tableName") or "state"
-        if not _TABLE.fullmatch(table):
-            raise SetupError(f"{component.where}: metadata 'tableName': {table!r} is not a plain name")
-        if table.lower() in _OURS:
-            raise SetupError(f"{component.where}: metadata 'tableName': {table!r} is a table of daprlet's own")
+        if table.lower() in _OURS:  # the name is not quoted: it may come from a secret
+            raise SetupError(f"{component.where}: metadata 'tableName' names a table of daprlet's own; take another")
         path = self._path(settings.get("connectionString", ""))
         if path not in self._databases:
             self._databases[path] = open_database(path)
         try:
             self._databases[path].add_schema(state.schema(table))
         except sqlite3.Error as error:
-            raise SetupError(f"{component.where}: the table {table!r} cannot be made: {error}") from error
+            message = f"{component.where}: the table of metadata 'tableName' cannot be made: {error.sqlite_errorname}"
+            raise SetupError(message) from None
         return StateStore(
             self._databases[path], component.name, table, settings.get("cleanupInterval", _CLEANUP_SECONDS)
         )

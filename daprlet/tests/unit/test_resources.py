@@ -54,7 +54,7 @@ def component(name: str, kind: str, *metadata: str, **top: object) -> str:
         (component("a", "secretstores.local.file"), "'secretsFile' is required"),
         (component("a", "secretstores.local.file", "{name: secretsFile, value: /nowhere.json}"), "nowhere"),
         (component("a", "pubsub.sqlite", "{name: concurrency, envRef: NOT_SET_AT_ALL}"), "NOT_SET_AT_ALL"),
-        (component("a", "pubsub.sqlite", scope=["app"]), "unknown key 'scope'; did you mean 'scopes'"),
+        (component("a", "pubsub.sqlite", scope=["app"]), "unknown key 'scope'.*did you mean 'scopes'"),
         (PUBSUB.replace("v1alpha1", "v1alpha2"), "apiVersion .* did you mean 'dapr.io/v1alpha1'"),
         (PUBSUB.replace("Component", "Componnet"), "did you mean 'Component'"),
         (PUBSUB.replace("version: v1", "version: v2"), "v2"),
@@ -69,9 +69,17 @@ def test_what_is_wrong_is_named(tmp_path: Path, content: str, message: str) -> N
     assert "0.yaml" in str(error.value)
 
 
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    """A line each."""
+    files = [component(name, "pubsub.sqlite", "{name: concurrency, value: many}") for name in ("a", "b")]
+    with pytest.raises(SetupError) as error:
+        read(tmp_path, *files)
+    assert [line.partition(": ")[0][-8:] for line in str(error.value).splitlines()] == ["0.yaml:8", "1.yaml:8"]
+
+
 def test_two_components_of_one_name_are_an_error(tmp_path: Path) -> None:
     """Both files are named."""
-    with pytest.raises(SetupError, match=r"1\.yaml: Component 'bus' is already defined in .*0\.yaml"):
+    with pytest.raises(SetupError, match=r"1\.yaml:4: .*Component 'bus' is already defined in .*0\.yaml"):
         read(tmp_path, PUBSUB, PUBSUB)
 
 
@@ -82,9 +90,9 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
 
 
 def test_many_documents_in_one_file_all_count(tmp_path: Path) -> None:
-    """And an error says which of them it is in."""
+    """And an error names the line and the resource."""
     assert set(read(tmp_path, PUBSUB + "---" + PUBSUB.replace("bus", "other")).pubsubs) == {"bus", "other"}
-    with pytest.raises(SetupError, match=r"0\.yaml, document 2"):
+    with pytest.raises(SetupError, match=r"0\.yaml:10: Component 'third'"):
         read(tmp_path, PUBSUB + "---" + PUBSUB.replace("bus", "third").replace("v1}", "v3}"))
 
 
@@ -149,10 +157,10 @@ def test_resiliency_is_read_wherever_it_stands(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("bus:", "buss:", "no component 'buss'; did you mean 'bus'"),
-        ("inbound", "outbound", "unknown key .*outbound"),
+        ("bus:", "buss:", "no component 'buss'.*did you mean 'bus'"),
+        ("inbound", "outward", "unknown key .*outward"),
         ("policy: constant", "policy: linear", "linear"),
-        ("timeouts:", "circuitBreakers:", "unknown key"),
+        ("timeouts:", "circuitBreakers:", "circuitBreakers.short: is text"),
     ],
 )
 def test_resiliency_is_checked(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -247,8 +255,8 @@ def test_secret_scopes_of_a_configuration(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("scopes", "message"),
     [
-        (["{storeName: valt, defaultAccess: deny}"], "no secret store 'valt'; did you mean 'vault'"),
-        (["{storeName: bus, defaultAccess: deny}"], "no secret store 'bus'"),
+        (["{storeName: valt, defaultAccess: deny}"], "secret store 'valt' is not defined.*did you mean 'vault'"),
+        (["{storeName: bus, defaultAccess: deny}"], "secret store 'bus' is not defined"),
         (["{storeName: vault, defaultAccess: deny}", "{storeName: vault}"], "'vault' has a second scope"),
     ],
 )

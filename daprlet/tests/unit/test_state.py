@@ -7,7 +7,7 @@ import pytest
 from daprlet.database import Database
 from daprlet.datafolder import DataFolder
 from daprlet.errors import SetupError, StorageError
-from daprlet.resources import Component
+from daprlet.resources import Component, load
 from daprlet.state import Delete, EtagMismatch, StateStore, Upsert
 from daprlet.state_stores import StateStores
 
@@ -140,6 +140,38 @@ def test_a_state_table_is_none_of_ours(database: Database, folder: DataFolder, t
     stores = StateStores(folder, database)
     good = Component("good", "state.sqlite", "good.yaml", {}, frozenset())
     bad = Component("bad", "state.sqlite", "bad.yaml", {"tableName": table}, frozenset())
-    with pytest.raises(SetupError, match=rf"bad\.yaml.*{table}"):
+    with pytest.raises(SetupError, match=r"bad\.yaml.*tableName"):
         stores.add([good, bad])
     assert [store.name for store in stores.add([good])] == ["good"]
+
+
+TABLE_OF_THE_ENVIRONMENT = """
+apiVersion: dapr.io/v1alpha1
+kind: Component
+metadata: {name: env}
+spec: {type: secretstores.local.env, version: v1, metadata: []}
+---
+apiVersion: dapr.io/v1alpha1
+kind: Component
+metadata: {name: store}
+spec:
+  type: state.sqlite
+  version: v1
+  metadata: [{name: tableName, secretKeyRef: {name: TABLE}}]
+auth: {secretStore: env}
+"""
+
+
+@pytest.mark.parametrize("table", ["hunter2 or so", "SUBSCRIPTION", "sqlite_hunter2"])
+def test_a_secret_table_name_is_not_quoted(
+    database: Database, folder: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    """Whatever is wrong with it: it is no plain name, a table of ours, one that SQLite refuses."""
+    monkeypatch.setenv("TABLE", table)
+    resources = tmp_path / "resources"
+    resources.mkdir()
+    (resources / "store.yaml").write_text(TABLE_OF_THE_ENVIRONMENT)
+    with pytest.raises(SetupError, match="tableName") as error:
+        StateStores(folder, database).add(load("app", [resources]).states.values())
+    assert table not in str(error.value)
+    assert error.value.__cause__ is None

@@ -1,14 +1,14 @@
 """Strict reading of YAML into msgspec structs: an unknown key is an error that names the nearest known one."""
 
-import difflib
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 import yaml
 
+from daprlet.checker.words import nearest
 from daprlet.errors import SetupError
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -34,16 +34,6 @@ def read(where: str, data: object, kind: type[T]) -> T:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
         raise SetupError(f"{where}: {error}".replace("`$.", "`").replace("`$`", "the top level")) from error
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown `word`: the nearest known one, or all of them."""
-    names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    by_case = [name for name in names if name.lower() == word.lower()]
-    if by_case or close:
-        return f"did you mean {(by_case or close)[0]!r}?"
-    return f"known are: {', '.join(names)}"
 
 
 def _check_keys(where: str, data: object, kind: Any, path: tuple[str, ...]) -> None:  # noqa: ANN401 - a type form
