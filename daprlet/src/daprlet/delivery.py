@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 import aiohttp
 import msgspec
 
+from daprlet import go_json
 from daprlet.app_channel import AppChannel, Reply
 from daprlet.envelope import CLOUD_EVENTS, expiration, wrap_raw
 from daprlet.errors import MALFORMED, AppUnreachable
@@ -155,7 +156,7 @@ def _bulk(subscription: Subscription, messages: Sequence[Message]) -> tuple[byte
         b'{"entryId":"%d","event":%b,"metadata":%b,"contentType":"%b"}'
         % (
             message.id,
-            _encode(message.body) if subscription.raw else message.body,
+            _encode(message.body) if subscription.raw else _as_doubles(message.body),
             message.headers or b"{}",
             kind.encode(),
         )
@@ -171,6 +172,14 @@ def _bulk(subscription: Subscription, messages: Sequence[Message]) -> tuple[byte
         }
     )
     return b'%b,"entries":[%b]}' % (head[:-1], entries), {"Content-Type": "application/json"}
+
+
+def _as_doubles(event: bytes) -> bytes:
+    """Dapr reads and writes the events of a batch once more, and keeps numbers as doubles when it does."""
+    try:
+        return go_json.as_doubles(event)
+    except ValueError:
+        return event
 
 
 class _Status(msgspec.Struct):

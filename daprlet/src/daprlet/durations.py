@@ -30,10 +30,24 @@ def proto_duration(text: str) -> float:
     return float(text[:-1])
 
 
+def proto_text(text: str) -> str:
+    """A protobuf duration as protobuf writes it: with 0, 3, 6 or 9 digits behind the point."""
+    whole, _, fraction = text[:-1].partition(".")
+    digits = fraction.rstrip("0")
+    padded = digits.ljust(-(-len(digits) // 3) * 3, "0")
+    return f"{int(whole)}.{padded}s" if padded else f"{int(whole)}s"
+
+
+def is_duration(text: str) -> bool:
+    """Whether `instant` counts this from now."""
+    return text.startswith("P") or bool(_GO.fullmatch(text.removeprefix("-"))) or text in ("0", "-0")
+
+
 def instant(text: str, now: datetime) -> datetime:
     """The instant meant by an RFC 3339 time, or by a Go or ISO 8601 duration counted from `now`."""
-    if _GO.fullmatch(text) or text == "0":
-        return now + timedelta(seconds=go_duration(text))
+    later, ago = (text[1:], -1) if text.startswith("-") else (text, 1)
+    if _GO.fullmatch(later) or later == "0":
+        return now + ago * timedelta(seconds=go_duration(later))
     if text.startswith("P"):
         return _after_iso(text, now)
     try:

@@ -1,6 +1,7 @@
 """CloudEvents the way Dapr writes them: around what is published, and around raw bytes when they are delivered."""
 
 import base64
+import contextlib
 import random
 import re
 import time
@@ -12,11 +13,13 @@ from typing import Any, Final
 
 import msgspec
 
+from daprlet import go_json
 from daprlet.durations import go_duration
 from daprlet.errors import MALFORMED
 from daprlet.log import Draft
 
 EVENT_TYPE: Final = "com.dapr.event.sent"
+_NO_SOURCE: Final = "Dapr"  # what Dapr writes where it is told that there is none
 CLOUD_EVENTS: Final = "application/cloudevents+json"
 _LONGEST: Final = 10.0**9  # seconds; keeps an expiry within what a date can hold
 
@@ -77,7 +80,7 @@ def wrap(body: bytes, content_type: str, metadata: Mapping[str, str], origin: Or
 
     Raises `InvalidCloudEventError` when the body claims to be a CloudEvent and is not.
     """
-    lower = {name.lower(): value for name, value in metadata.items()}
+    lower = {name.lower(): value for name, value in metadata.items()} | dict(metadata)  # the right case first
     if media_type(content_type) == CLOUD_EVENTS:
         event = _complete(body, origin)
     else:
@@ -109,19 +112,19 @@ def _is_field(name: str, value: str) -> bool:
 
 def _new(body: bytes, content_type: str, metadata: Mapping[str, str], origin: Origin) -> dict[str, Any]:
     override = metadata.get
-    trace = override("cloudevent.traceparent") or override("cloudevent.traceid") or origin.trace_parent
+    trace = override("cloudevent.traceparent") or override("cloudevent.traceid", origin.trace_parent)
     content_type = content_type or "text/plain"
     event: dict[str, Any] = {
         "id": override("cloudevent.id") or _new_id(),
         "specversion": "1.0",
         "type": override("cloudevent.type") or EVENT_TYPE,
-        "source": override("cloudevent.source") or origin.app_id,
+        "source": override("cloudevent.source", origin.app_id) or _NO_SOURCE,
         "datacontenttype": content_type,
         "topic": origin.topic,
         "pubsubname": origin.pubsub,
         "traceid": trace,
         "traceparent": trace,
-        "tracestate": override("cloudevent.tracestate") or origin.trace_state,
+        "tracestate": override("cloudevent.tracestate", origin.trace_state),
         "time": now_local(),
     }
     if subject := override("cloudevent.subject"):
@@ -134,23 +137,25 @@ def _new(body: bytes, content_type: str, metadata: Mapping[str, str], origin: Or
 def _data(body: bytes, content_type: str) -> tuple[str, Any]:
     kind = media_type(content_type)
     if kind == "application/json":
-        try:
-            _decode(body)
-        except MALFORMED:
-            return "data", _text(body)
-        return "data", msgspec.Raw(body.strip())
+        return "data", _json_or_text(body)
     if kind in ("application/octet-stream", "application/cloudevents+protobuf"):
         return "data_base64", base64.b64encode(body).decode()
-    return "data", _text(body)
+    return "data", go_json.text(body)
 
 
-def _text(body: bytes) -> str:
-    return body.decode("utf-8", errors="replace")
+def _json_or_text(body: bytes) -> Any:  # noqa: ANN401 - JSON, or what was meant to be
+    with contextlib.suppress(*MALFORMED):
+        go_json.check_utf8(body)
+        _decode(body)
+        return msgspec.Raw(body.strip())
+    with contextlib.suppress(*MALFORMED):
+        return msgspec.Raw(go_json.normal(body))
+    return go_json.text(body)
 
 
 def _complete(body: bytes, origin: Origin) -> dict[str, Any]:
     try:
-        event = _decode(body)
+        event = _json(body)
     except MALFORMED as error:
         raise InvalidCloudEventError(str(error)) from error
     if not isinstance(event, dict):
@@ -160,10 +165,17 @@ def _complete(body: bytes, origin: Origin) -> dict[str, Any]:
         event["traceid"] = event["traceparent"] = origin.trace_parent
     event.setdefault("tracestate", origin.trace_state)
     event.update(topic=origin.topic, pubsubname=origin.pubsub)
-    for name, default in (("source", "Dapr"), ("type", EVENT_TYPE), ("specversion", "1.0")):
+    for name, default in (("source", _NO_SOURCE), ("type", EVENT_TYPE), ("specversion", "1.0")):
         if event.get(name) is None:
             event[name] = default
     return event
+
+
+def _json(body: bytes) -> Any:  # noqa: ANN401 - JSON
+    with contextlib.suppress(*MALFORMED):
+        go_json.check_utf8(body)
+        return _decode(body)
+    return go_json.first_value(body)
 
 
 def _expiry(event: dict[str, Any], metadata: Mapping[str, str]) -> float | None:
@@ -176,13 +188,13 @@ def _expiry(event: dict[str, Any], metadata: Mapping[str, str]) -> float | None:
 
 
 def _time_to_live(text: str) -> float | None:
-    """Seconds, from a number of them or a Go duration; as in Dapr, what cannot be read is no time to live."""
-    if text.isdecimal():
-        return float(text) if int(text) > 0 else None
-    try:
-        return go_duration(text)
-    except ValueError:
-        return None
+    """Seconds, from a Go duration or a number of them; as in Dapr, what cannot be read is no time to live.
+
+    Nor is a number below 1, but `0` is a duration: an event that is over at once.
+    """
+    with contextlib.suppress(ValueError):
+        return 0.0 if go_duration(text.removeprefix("-")) == 0 or text.startswith("-") else go_duration(text)
+    return float(text) if text.isdecimal() and int(text) > 0 else None
 
 
 def expiration(event: object) -> float | None:
@@ -208,7 +220,7 @@ def wrap_raw(body: bytes, pubsub: str, topic: str) -> bytes:
             "id": _new_id(),
             "specversion": "1.0",
             "datacontenttype": "application/octet-stream",
-            "source": "Dapr",
+            "source": _NO_SOURCE,
             "type": EVENT_TYPE,
             "topic": topic,
             "pubsubname": pubsub,

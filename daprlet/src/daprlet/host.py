@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final
 
 from daprlet import jobs, log
@@ -82,7 +83,7 @@ class Host:
     async def stop(self) -> None:
         """End deliveries and ticks, wait for those under way, then close the ports and write what is left."""
         self.drain()
-        await self._drained()
+        await self._drained([sidecar.replica for sidecar in self.sidecars])
         await self._broker.stop()
         await self._jobs.stop()
         for listener in (*self._listeners, *filter(None, self._metrics)):
@@ -100,9 +101,9 @@ class Host:
             sidecar.draining = True
             sidecar.replica.stopping = True
 
-    async def _drained(self) -> None:
+    async def _drained(self, replicas: Sequence[Replica]) -> None:
         deadline = time.monotonic() + self._settings.graceful_seconds
-        while any(one.replica.in_flight for one in self.sidecars) and time.monotonic() < deadline:  # noqa: ASYNC110 - once a run
+        while any(one.in_flight for one in replicas) and time.monotonic() < deadline:  # noqa: ASYNC110 - once a run
             await asyncio.sleep(_POLL)
 
     def _start_sidecar(
@@ -121,7 +122,9 @@ class Host:
         for component in resources.pubsubs.values():
             self._broker.add_component(component)
         stores = self._stores.of(resources.states.values())
-        sidecar = Sidecar(settings, replica, self._apps, self._broker, self._jobs, stores, lambda: self._shut(sidecar))
+        ports = [one for one in (listener, metrics) if one is not None]
+        shut_down = functools.partial(self._shut, replica, ports)
+        sidecar = Sidecar(settings, replica, self._apps, self._broker, self._jobs, stores, shut_down)
         self.sidecars.append(sidecar)
         listener.serve(sidecar_app(sidecar))
         if metrics is not None:
@@ -150,12 +153,21 @@ class Host:
                 earlier.cancel()
             self._cleaning[store.name] = self._spawn(store.clean_up())
 
-    def _shut(self, sidecar: Sidecar) -> None:
-        """One sidecar was asked to end; the run ends with the last."""
-        sidecar.draining = True
-        sidecar.replica.stopping = True
+    def _shut(self, replica: Replica, ports: Sequence[Listener]) -> None:
+        """One sidecar was asked to end: it delivers no more and closes its ports; the run ends with the last."""
+        for sidecar in self.sidecars:
+            if sidecar.replica is replica:
+                sidecar.draining = True
+        replica.stopping = True
         if all(one.draining for one in self.sidecars):
             self.finished.set()
+        else:
+            self._spawn(self._leave(replica, ports))
+
+    async def _leave(self, replica: Replica, ports: Sequence[Listener]) -> None:
+        await self._drained([replica])
+        for listener in ports:
+            await listener.close()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)

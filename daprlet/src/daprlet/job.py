@@ -1,22 +1,24 @@
 """What a job is: the request for it, when it ticks, and how a failed tick is treated."""
 
 import logging
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
-from daprlet.durations import instant, proto_duration
+from daprlet import go_json
+from daprlet.durations import instant, is_duration, proto_duration, proto_text
 from daprlet.errors import MALFORMED, DaprletError
-from daprlet.schedule import Schedule, parse
+from daprlet.schedule import Every, Schedule, parse
 
 _log = logging.getLogger(__name__)
 
 _FORBIDDEN: Final = frozenset("/\\#?")
-_MAX_REPEATS: Final = 2**32 - 1
+_Uint32 = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 
 
 class InvalidJobError(DaprletError):
@@ -27,9 +29,9 @@ class UnschedulableJobError(DaprletError):
     """The scheduler does not take the job (HTTP 500, as Dapr answers for it)."""
 
 
-class Constant(msgspec.Struct, rename="camel"):
-    interval: str = "0s"
-    max_retries: int | None = None
+class Constant(msgspec.Struct, rename="camel", omit_defaults=True):
+    interval: str | None = None
+    max_retries: _Uint32 | None = None
 
 
 class Drop(msgspec.Struct):
@@ -45,7 +47,7 @@ class FailurePolicy(msgspec.Struct, rename="camel", omit_defaults=True):
         if self.drop is not None or self.constant is None:
             return None
         limit = self.constant.max_retries
-        return proto_duration(self.constant.interval) if limit is None or attempts <= limit else None
+        return proto_duration(self.constant.interval or "0s") if limit is None or attempts <= limit else None
 
 
 DEFAULT_POLICY: Final = FailurePolicy(constant=Constant(interval="1s", max_retries=3))
@@ -55,7 +57,7 @@ class JobSpec(msgspec.Struct, rename="camel", omit_defaults=True):
     """A job as it is asked for and shown. `data` is JSON, passed on as it came."""
 
     schedule: str | None = None
-    repeats: int | None = None
+    repeats: _Uint32 | None = None
     due_time: str | None = None
     ttl: str | None = None
     data: msgspec.Raw = msgspec.Raw(b"")
@@ -63,11 +65,12 @@ class JobSpec(msgspec.Struct, rename="camel", omit_defaults=True):
 
 
 class _Request(JobSpec, rename="camel"):
+    failure_policy: Any = None  # read on its own
     name: str = ""
     overwrite: bool = False
 
 
-_SNAKE: Final = {"due_time": "dueTime", "failure_policy": "failurePolicy"}
+_SNAKE: Final = re.compile(r"_([a-z])")
 
 
 class Key(NamedTuple):
@@ -87,59 +90,102 @@ class Job:
     fired: int = 0
     attempts: int = 0
 
+    @property
+    def is_over(self) -> bool:
+        """Whether its time to live ends before the tick."""
+        return self.expires is not None and self.due > self.expires
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether the present tick comes a while after something, not at an instant of the calendar."""
+        if self.fired == 0 and self.spec.due_time is not None:
+            return is_duration(self.spec.due_time)
+        return isinstance(self._schedule, Every)
+
+    @property
+    def _schedule(self) -> Schedule | None:
+        return parse(self.spec.schedule) if self.spec.schedule is not None else None
+
+    def wait(self, now: float) -> float:
+        """Seconds until the present tick; an interval is never waited for longer than it is."""
+        left = max(0.0, self.due - now)
+        schedule = self._schedule
+        is_first = self.fired == 0 and self.spec.due_time is not None
+        if isinstance(schedule, Every) and not is_first:
+            return min(left, schedule.interval.total_seconds())
+        return left
+
     def following(self) -> "Job | None":
         """The job with its next tick after the present one; None when this was the last."""
         fired = self.fired + 1
         if self.spec.schedule is None or (self.spec.repeats is not None and fired >= self.spec.repeats):
             return None
         later = parse(self.spec.schedule).after(datetime.fromtimestamp(self.due, UTC))
-        if later is None or (self.expires is not None and later.timestamp() > self.expires):
-            return None
-        return replace(self, due=later.timestamp(), fired=fired, attempts=0)
+        following = replace(self, due=later.timestamp(), fired=fired, attempts=0) if later else None
+        return None if following is None or following.is_over else following
 
 
-def read_request(body: bytes) -> tuple[JobSpec, bool]:
-    """The job in a request body and whether it may overwrite; raises `InvalidJobError`."""
+def read_request(body: bytes) -> tuple[JobSpec, str, bool]:
+    """The job in a request body, the name it must not have, and whether it may overwrite; raises `InvalidJobError`."""
     try:
-        fields = msgspec.json.decode(body or b"{}", type=dict[str, msgspec.Raw])
-        named = {_SNAKE.get(name, name): value for name, value in fields.items()}
-        request = msgspec.json.decode(msgspec.json.encode(named), type=_Request)
+        fields = _fields(body or b"{}", number="repeats", null="data")
+        request = msgspec.json.decode(msgspec.json.encode(fields), type=_Request)
+        policy = _policy(fields["failurePolicy"]) if "failurePolicy" in fields else None
+        data = msgspec.Raw(go_json.as_doubles(bytes(request.data))) if "data" in fields else JobSpec().data
     except MALFORMED as error:
         raise InvalidJobError(str(error)) from error
-    unknown = sorted(set(named) - {field.encode_name for field in msgspec.structs.fields(_Request)})
+    unknown = sorted(set(fields) - {field.encode_name for field in msgspec.structs.fields(_Request)})
     if unknown:
         _log.warning("a job request has fields that mean nothing: %s", ", ".join(unknown))
-    if request.name:
-        raise InvalidJobError("Set the job name in the url only")
-    _check(request)
-    spec = JobSpec(
-        request.schedule, request.repeats, request.due_time, request.ttl, request.data, request.failure_policy
-    )
-    return spec, request.overwrite
+    spec = JobSpec(request.schedule, request.repeats, request.due_time, request.ttl, data, policy)
+    return spec, request.name, request.overwrite
 
 
-def _check(request: _Request) -> None:
-    if request.repeats is not None and not 0 <= request.repeats <= _MAX_REPEATS:
-        raise InvalidJobError(f"repeats: {request.repeats} is not a whole number from 0 to {_MAX_REPEATS}")
-    policy = request.failure_policy
-    if policy is not None and policy.constant is not None:
+def _fields(body: bytes | msgspec.Raw, number: str = "", null: str = "") -> dict[str, msgspec.Raw]:
+    """The fields of an object as protobuf's JSON has them.
+
+    Names may be in snake case, null is no value (but in the field `null`), a whole number may be in quotes.
+    """
+    given = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    named = {_SNAKE.sub(lambda match: match[1].upper(), name): value for name, value in given.items()}
+    found = {name: value for name, value in named.items() if name == null or bytes(value) != b"null"}
+    if number in found:
+        found[number] = msgspec.Raw(bytes(found[number]).strip(b'"'))
+    return found
+
+
+def _policy(given: msgspec.Raw) -> FailurePolicy | None:
+    fields = _fields(given)
+    if {"constant", "drop"} <= fields.keys():
+        raise ValueError("failurePolicy is either constant or drop")
+    if "constant" in fields:
+        fields["constant"] = msgspec.Raw(msgspec.json.encode(_fields(fields["constant"], number="maxRetries")))
+    policy = msgspec.json.decode(msgspec.json.encode(fields), type=FailurePolicy)
+    if policy.constant is not None and policy.constant.interval is not None:
         try:
             proto_duration(policy.constant.interval)
+            policy.constant.interval = proto_text(policy.constant.interval)
         except ValueError as error:
-            raise InvalidJobError(f"failurePolicy.constant.interval: {error}") from error
+            raise ValueError(f"failurePolicy.constant.interval: {error}") from error
+    return policy if policy.constant or policy.drop else None
+
+
+def check_name(name: str) -> None:
+    """Raise `UnschedulableJobError` for a name that no job may have."""
+    if name in ("", ".", "..") or any(c in _FORBIDDEN or not c.isprintable() for c in name):
+        raise UnschedulableJobError(f"the job name {name!r} is not allowed: it holds /, \\, #, ? or control characters")
 
 
 def first(key: Key, spec: JobSpec, now: datetime) -> Job:
     """The job with its first tick; raises `UnschedulableJobError`."""
+    check_name(key.name)
     try:
-        if not key.name or key.name in (".", "..") or any(c in _FORBIDDEN or not c.isprintable() for c in key.name):
-            raise ValueError(f"the job name {key.name!r} is not allowed")  # noqa: TRY301 - one kind of answer for all
         schedule = parse(spec.schedule) if spec.schedule is not None else None
         _check_together(spec)
         due = instant(spec.due_time, now) if spec.due_time is not None else None
         expires = instant(spec.ttl, due or now) if spec.ttl is not None else None
         if due is not None and expires is not None and due > expires:
-            raise ValueError("ttl must be greater than due time")  # noqa: TRY301 - the same
+            raise ValueError("ttl must be greater than due time")  # noqa: TRY301 - one kind of answer for all
     except (ValueError, OverflowError) as error:
         raise UnschedulableJobError(str(error)) from error
     begin = due or (_tick(schedule, now) if schedule else now)
@@ -167,6 +213,6 @@ def _check_together(spec: JobSpec) -> None:
 def shown(name: str, spec: JobSpec) -> Mapping[str, Any]:
     """A job the way `GET /v1.0/jobs/{name}` shows it."""
     fields: dict[str, Any] = {"name": name, **msgspec.json.decode(msgspec.json.encode(spec))}
-    if fields.pop("data", None) is not None:
+    if bytes(spec.data):
         fields["data"] = {"@type": "type.googleapis.com/google.protobuf.Value", "value": spec.data}
     return fields

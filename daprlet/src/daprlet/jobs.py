@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS job (
 ) WITHOUT ROWID;
 """
 _LOOK: Final = 1.0  # the longest sleep: a clock that was set is noticed within it
+_SET: Final = 0.5  # seconds by which clocks part when one was set, and not just corrected
 _CALLBACK_TIMEOUT: Final = 300.0
 _STORE_AGAIN: Final = 1.0
 _NOT_FOUND: Final = 404
@@ -45,13 +46,15 @@ class Jobs:
     a job comes after the present one was answered, and is counted from the present one's time, so ticks missed while
     nothing ran are made up for in immediate succession. Progress is durable: a tick that was
     answered is repeated only when the run ended between that answer and its commit, one that failed as its policy says.
+    Waiting is by the monotonic clock: when the other one is set back, no interval gets longer.
     """
 
     def __init__(self, database: Database, apps: Apps) -> None:
         self._database = database
         self._apps = apps
         self._jobs: dict[Key, Job] = {}
-        self._heap: list[tuple[float, Key, str]] = []
+        self._heap: list[tuple[float, Key, str]] = []  # by monotonic time
+        self._offset = _offset()
         self._firing: dict[Key, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._stopping = False
@@ -60,20 +63,29 @@ class Jobs:
             self._keep(Job(Key(app, name), version, msgspec.json.decode(spec, type=JobSpec), *rest))
 
     async def schedule(self, app: str, name: str, spec: JobSpec, *, overwrite: bool) -> None:
-        """Store a job durably; raises `UnschedulableJobError`, `JobExists` or `StorageError`."""
+        """Store a job durably; raises `UnschedulableJobError`, `JobExists` or `StorageError`.
+
+        One whose time to live ends before its first tick is accepted, as in Dapr, and over.
+        """
         job = first(Key(app, name), spec, datetime.now(UTC))
 
         def store(connection: sqlite3.Connection) -> None:
             found = connection.execute("SELECT 1 FROM job WHERE app = ? AND name = ?", job.key).fetchone()
             if found and not overwrite:
                 raise JobExists(f"job already exists: '{name}'")
+            if job.is_over:
+                _remove(connection, job.key)
+                return
             connection.execute(
                 "INSERT OR REPLACE INTO job (app, name, version, spec, due, expires) VALUES (?, ?, ?, ?, ?, ?)",
                 (*job.key, job.version, msgspec.json.encode(job.spec), job.due, job.expires),
             )
 
         await self._database.write(store)
-        self._keep(job)
+        if job.is_over:
+            self._jobs.pop(job.key, None)
+        else:
+            self._keep(job)
 
     def get(self, app: str, name: str) -> JobSpec | None:
         job = self._jobs.get(Key(app, name))
@@ -82,19 +94,16 @@ class Jobs:
     async def delete(self, app: str, name: str) -> None:
         """Remove a job durably; a missing one is no error."""
         key = Key(app, name)
-
-        def remove(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM job WHERE app = ? AND name = ?", key)
-
-        await self._database.write(remove)
+        await self._database.write(lambda connection: _remove(connection, key))
         self._jobs.pop(key, None)
 
     async def run(self) -> None:
         """Fire ticks as they fall due, until `stop`."""
         while not self._stopping:
             self._wake.clear()
-            self._fire_due(time.time())
-            wait = min(_LOOK, max(0.0, self._heap[0][0] - time.time())) if self._heap else None
+            self._follow_the_clock()
+            self._fire_due(time.monotonic())
+            wait = min(_LOOK, max(0.0, self._heap[0][0] - time.monotonic())) if self._heap else None
             await _wait(self._wake, wait)
 
     async def stop(self) -> None:
@@ -108,15 +117,32 @@ class Jobs:
 
     def _keep(self, job: Job) -> None:
         self._jobs[job.key] = job
-        heapq.heappush(self._heap, (job.due, job.key, job.version))
+        heapq.heappush(self._heap, (time.monotonic() + job.wait(time.time()), job.key, job.version))
         self._wake.set()
+
+    def _follow_the_clock(self) -> None:
+        """After the clock was set: what is due at an instant waits for that, an interval gets no longer."""
+        offset = _offset()
+        if abs(offset - self._offset) < _SET:
+            return
+        self._offset = offset
+        waiting = {key: at for at, key, version in self._heap if self._is(key, version)}
+        self._heap = []
+        for key, at in waiting.items():
+            job = self._jobs[key]
+            anew = time.monotonic() + job.wait(time.time())
+            heapq.heappush(self._heap, (min(at, anew) if job.is_relative else anew, key, job.version))
+
+    def _is(self, key: Key, version: str) -> bool:
+        job = self._jobs.get(key)
+        return job is not None and job.version == version
 
     def _fire_due(self, now: float) -> None:
         while self._heap and self._heap[0][0] <= now:
             _, key, version = heapq.heappop(self._heap)
-            job = self._jobs.get(key)
-            if job is None or job.version != version:
+            if not self._is(key, version):
                 continue  # deleted or overwritten
+            job = self._jobs[key]
             if key not in self._firing:  # else the tick of an overwritten version is out: ours comes after it
                 task = asyncio.create_task(self._tick(job))
                 self._firing[key] = task
@@ -149,7 +175,7 @@ class Jobs:
         """Hand the tick to one replica, waiting for one; True when it counts as done."""
         while True:
             replica = await self._apps[job.key.app].wait_for_one()
-            if not self._current(job) or (job.expires is not None and time.time() > job.expires):
+            if not self._is(job.key, job.version) or (job.expires is not None and time.time() > job.expires):
                 return True
             try:
                 return await self._call(job, replica)
@@ -173,10 +199,6 @@ class Jobs:
             reply.ok or reply.status == _NOT_FOUND
         )  # Dapr takes 404 as done: an app without the route is not pestered
 
-    def _current(self, job: Job) -> bool:
-        present = self._jobs.get(job.key)
-        return present is not None and present.version == job.version
-
     async def _advance(self, job: Job) -> None:
         following = job.following()
         if following is not None:
@@ -187,7 +209,7 @@ class Jobs:
             connection.execute("DELETE FROM job WHERE app = ? AND name = ? AND version = ?", (*job.key, job.version))
 
         await self._store(remove)
-        if self._current(job):
+        if self._is(job.key, job.version):
             del self._jobs[job.key]
 
     async def _record(self, job: Job) -> bool:
@@ -200,7 +222,7 @@ class Jobs:
             )
 
         await self._store(update)
-        if not self._current(job):
+        if not self._is(job.key, job.version):
             return False
         self._jobs[job.key] = job
         return True
@@ -214,6 +236,14 @@ class Jobs:
                 await asyncio.sleep(_STORE_AGAIN)
             else:
                 return
+
+
+def _offset() -> float:
+    return time.time() - time.monotonic()
+
+
+def _remove(connection: sqlite3.Connection, key: Key) -> None:
+    connection.execute("DELETE FROM job WHERE app = ? AND name = ?", key)
 
 
 async def _wait(event: asyncio.Event, seconds: float | None) -> None:

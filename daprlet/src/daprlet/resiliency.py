@@ -1,25 +1,34 @@
-"""Dapr's Resiliency resource, the part that acts on deliveries: inbound retries and timeouts of pub/sub components."""
+"""Dapr's Resiliency resource: retries and timeouts of deliveries, of what components are asked for, and of invocations.
 
+There are no circuit breakers. What they protect from is met otherwise here: deliveries wait for an app that is down or
+unhealthy without using up attempts, and storage is local.
+"""
+
+import asyncio
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
 from daprlet.durations import go_duration
-from daprlet.errors import SetupError
+from daprlet.errors import SetupError, StorageError
+
+T = TypeVar("T")
 
 _INITIAL_INTERVAL: Final = 0.5  # of an exponential policy, as Dapr's back-off library has it
 _MULTIPLIER: Final = 1.5
 _RANDOMIZATION: Final = 0.5
 _MAX_ELAPSED: Final = 900.0  # an exponential policy of Dapr ends after 15 minutes whatever maxRetries says
-_DEFAULT_NAMES: Final = (
+_INBOUND: Final = (
     "DefaultPubsubComponentInbound{}Policy",
     "DefaultComponentInbound{}Policy",
     "DefaultComponent{}Policy",
     "Default{}Policy",
 )
+_APP: Final = ("DefaultApp{}Policy", "Default{}Policy")
+_SUCCESS: Final = range(200, 400)
 
 
 class Matching(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -37,19 +46,24 @@ class RetrySpec(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 class PoliciesSpec(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     timeouts: dict[str, str] = {}
     retries: dict[str, RetrySpec] = {}
+    circuit_breakers: dict[str, Any] = {}
 
 
 class PolicyNames(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     timeout: str = ""
     retry: str = ""
+    circuit_breaker: str = ""
 
 
 class ComponentTarget(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    inbound: PolicyNames
+    inbound: PolicyNames | None = None
+    outbound: PolicyNames | None = None
 
 
 class TargetsSpec(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     components: dict[str, ComponentTarget] = {}
+    apps: dict[str, PolicyNames] = {}
+    actors: dict[str, Any] = {}
 
 
 class ResiliencySpec(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -93,62 +107,125 @@ NO_RETRY: Final = Retry(max_retries=0)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What holds for deliveries of one component; a `timeout` of None leaves it to the component."""
+    """What holds for one target; a `timeout` of None leaves it to the component.
+
+    `refused_only`: nothing is tried again but what certainly did not arrive.
+    """
 
     retry: Retry = NO_RETRY
     timeout: float | None = None
+    refused_only: bool = False
+
+    def repeats(self, status: int) -> bool:
+        """Whether an invocation that was answered so is made again."""
+        return not self.refused_only and status not in _SUCCESS and self.retry.retries(status)
+
+
+_INVOCATION: Final = Policy(Retry(interval=1.0, max_retries=3), refused_only=True)
+
+
+async def carry_out(policy: Policy, write: Callable[[], Awaitable[T]]) -> T:
+    """Write within the policy's timeout, and again after a `StorageError` as its retry says; raises the last one.
+
+    What is out of time may have been stored all the same.
+    """
+    delays = policy.retry.delays()
+    while True:
+        try:
+            async with asyncio.timeout(policy.timeout):
+                return await write()
+        except TimeoutError:
+            failure = StorageError(f"not stored within {policy.timeout:g} s")
+        except StorageError as error:
+            failure = error
+        delay = next(delays, None)
+        if delay is None:
+            raise failure
+        await asyncio.sleep(delay)
 
 
 class Policies:
-    """All Resiliency resources an app sees, merged, and asked by component name."""
+    """All Resiliency resources an app sees, merged, and asked by the name of a target."""
 
     def __init__(self, specs: Mapping[str, ResiliencySpec]) -> None:
         self._retries: dict[str, Retry] = {}
         self._timeouts: dict[str, float] = {}
-        self._inbound: dict[str, PolicyNames] = {}
-        self._resolved: dict[str, Policy] = {}
+        self._targets: dict[tuple[str, str], PolicyNames] = {}
+        self._resolved: dict[tuple[str, str], Policy] = {}
         for where, spec in specs.items():
             self._add(where, spec)
         for where, spec in specs.items():
-            self._check(where, spec)
+            for (kind, name), names in _named(spec).items():
+                self._check(f"{where}: spec.targets.{_at(kind, name)}", names)
 
     def inbound(self, component: str) -> Policy:
         """What holds for deliveries of a component; asked for every one of them, hence remembered."""
-        if component not in self._resolved:
-            self._resolved[component] = self._resolve(component)
-        return self._resolved[component]
+        return self._of("inbound", component, _INBOUND) or Policy()
 
-    def _resolve(self, component: str) -> Policy:
-        named = self._inbound.get(component, PolicyNames())
-        retry = named.retry or _first(self._retries, "Retry")
-        timeout = named.timeout or _first(self._timeouts, "Timeout")
+    def outbound(self, component: str, kind: str) -> Policy:
+        """What holds for what a component, a `Pubsub` or a `Statestore`, is asked to write."""
+        names = (f"Default{kind}ComponentOutbound{{}}Policy", "DefaultComponentOutbound{}Policy", *_INBOUND[2:])
+        return self._of("outbound", component, names) or Policy()
+
+    def app(self, app_id: str) -> Policy:
+        """What holds for invocations of an app; without a policy refused connections are retried, as in Dapr."""
+        return self._of("app", app_id, _APP) or _INVOCATION
+
+    def _of(self, kind: str, name: str, defaults: tuple[str, ...]) -> Policy | None:
+        if (kind, name) not in self._resolved:
+            self._resolved[kind, name] = self._resolve(self._targets.get((kind, name), PolicyNames()), defaults)
+        found = self._resolved[kind, name]
+        return None if found == Policy() else found
+
+    def _resolve(self, named: PolicyNames, defaults: tuple[str, ...]) -> Policy:
+        retry = named.retry or _first(defaults, self._retries, "Retry")
+        timeout = named.timeout or _first(defaults, self._timeouts, "Timeout")
         return Policy(self._retries.get(retry, NO_RETRY), self._timeouts.get(timeout))
 
     def _add(self, where: str, spec: ResiliencySpec) -> None:
+        _refuse(where, "policies.circuitBreakers", spec.policies.circuit_breakers, "circuit breakers")
+        _refuse(where, "targets.actors", spec.targets.actors, "actors")
         for name, retry in spec.policies.retries.items():
             _once(where, f"retry policy {name!r}", name, self._retries)
             self._retries[name] = _retry(f"{where}: spec.policies.retries.{name}", retry)
         for name, duration in spec.policies.timeouts.items():
             _once(where, f"timeout policy {name!r}", name, self._timeouts)
             self._timeouts[name] = _seconds(f"{where}: spec.policies.timeouts.{name}", duration)
-        for name, target in spec.targets.components.items():
-            _once(where, f"target component {name!r}", name, self._inbound)
-            self._inbound[name] = target.inbound
+        for target, names in _named(spec).items():
+            _once(where, f"target {_at(*target)}", target, self._targets)
+            self._targets[target] = names
 
-    def _check(self, where: str, spec: ResiliencySpec) -> None:
-        for name, target in spec.targets.components.items():
-            at = f"{where}: spec.targets.components.{name}.inbound"
-            if target.inbound.retry and target.inbound.retry not in self._retries:
-                raise SetupError(f"{at}.retry names {target.inbound.retry!r}, which no policy defines")
-            if target.inbound.timeout and target.inbound.timeout not in self._timeouts:
-                raise SetupError(f"{at}.timeout names {target.inbound.timeout!r}, which no policy defines")
-
-
-def _first(known: Mapping[str, object], kind: str) -> str:
-    return next((name for pattern in _DEFAULT_NAMES if (name := pattern.format(kind)) in known), "")
+    def _check(self, at: str, names: PolicyNames) -> None:
+        _refuse(at, "circuitBreaker", names.circuit_breaker, "circuit breakers")
+        if names.retry and names.retry not in self._retries:
+            raise SetupError(f"{at}.retry names {names.retry!r}, which no policy defines")
+        if names.timeout and names.timeout not in self._timeouts:
+            raise SetupError(f"{at}.timeout names {names.timeout!r}, which no policy defines")
 
 
-def _once(where: str, what: str, name: str, known: Mapping[str, object]) -> None:
+def _named(spec: ResiliencySpec) -> dict[tuple[str, str], PolicyNames]:
+    """The targets of a resource by what they are (inbound, outbound, app) and their name."""
+    components = spec.targets.components.items()
+    found = {("inbound", name): target.inbound for name, target in components if target.inbound is not None}
+    found |= {("outbound", name): target.outbound for name, target in components if target.outbound is not None}
+    return found | {("app", name): names for name, names in spec.targets.apps.items()}
+
+
+def _at(kind: str, name: str) -> str:
+    return f"apps.{name}" if kind == "app" else f"components.{name}.{kind}"
+
+
+def _refuse(where: str, key: str, given: object, what: str) -> None:
+    if given:
+        at = f"{where}.{key}" if ": spec." in where else f"{where}: spec.{key}"
+        raise SetupError(f"{at}: daprlet has no {what}; take the key out here, daprd has them")
+
+
+def _first(patterns: tuple[str, ...], known: Mapping[str, object], kind: str) -> str:
+    return next((name for pattern in patterns if (name := pattern.format(kind)) in known), "")
+
+
+def _once(where: str, what: str, name: object, known: Mapping[Any, object]) -> None:
     if name in known:
         raise SetupError(f"{where}: {what} is defined a second time")
 

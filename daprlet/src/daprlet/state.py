@@ -142,9 +142,7 @@ class StateStore:
             (self.name, key, now),
         ).fetchone()
         if (row[0] if row else None) != etag:
-            raise EtagMismatch(
-                "possible etag mismatch. error from state store: the item was not found or has another etag"
-            )
+            raise EtagMismatch("possible etag mismatch. error from state store")
 
     def _delete_expired(self, connection: sqlite3.Connection) -> int:
         sql = (

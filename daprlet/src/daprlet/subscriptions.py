@@ -62,6 +62,7 @@ class Subscription:
     raw: bool = False
     batch: int = 0
     kind: str = "PROGRAMMATIC"
+    metadata: tuple[tuple[str, str], ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -94,6 +95,7 @@ def compile_spec(spec: SubscriptionSpec, kind: str) -> Subscription | None:
         raw=(spec.metadata or {}).get("rawPayload", "").lower() == "true",
         batch=_batch(spec.bulk_subscribe),
         kind=kind,
+        metadata=tuple((spec.metadata or {}).items()),
     )
 
 
@@ -146,6 +148,7 @@ def describe(subscriptions: Mapping[tuple[str, str], Subscription]) -> list[dict
         {
             "pubsubname": one.pubsub,
             "topic": one.topic,
+            **({"metadata": dict(one.metadata)} if one.metadata else {}),
             "rules": [{"match": rule.text, "path": rule.path} for rule in one.rules]
             + ([{"path": one.default}] if one.default else []),
             "deadLetterTopic": one.dead_letter_topic,

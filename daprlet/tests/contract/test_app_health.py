@@ -2,8 +2,8 @@
 
 from uuid import uuid4
 
-from .app import RecordingApp
-from .engine import BUS, App, Client, World
+from tests.sidecars.recording import RecordingApp
+from tests.sidecars.world import BUS, App, Client, World
 
 TOPIC = "health.things"
 WORLD = World(

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from .app import Json, RecordingApp
-from .engine import BUS, App, Client, World
+from tests.sidecars.recording import Json, RecordingApp
+from tests.sidecars.world import BUS, App, Client, World
 
 TOPIC = "bulk-publish.things"
 PATH = f"/v1.0/publish/bulk/{BUS}/{TOPIC}"

@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from .app import Answer, Delivery, Json, RecordingApp, Script, every_entry
-from .engine import BUS, PLAIN, App, Client, World
+from tests.sidecars.recording import Answer, Delivery, Json, RecordingApp, Script, every_entry
+from tests.sidecars.world import BUS, PLAIN, App, Client, World
 
 
 def bulk(component: str, topic: str, **more: Json) -> dict[str, Any]:

@@ -4,8 +4,8 @@ import asyncio
 from collections import Counter
 from uuid import uuid4
 
-from .app import Answer, RecordingApp
-from .engine import BUS, App, Client, Running, World
+from tests.sidecars.recording import Answer, RecordingApp
+from tests.sidecars.world import BUS, App, Client, Running, World
 
 TOPIC, SETTLED = "crash.held", "crash.settled"
 WORLD = World(
@@ -27,22 +27,40 @@ def ids(app: RecordingApp, path: str) -> list[str]:
 
 
 async def test_what_was_not_acknowledged_comes_again(world: Running, app: RecordingApp, sidecar: Client) -> None:
-    """An event whose handler had not answered at the crash is delivered again; those behind it that it had answered
-    are not."""
-    held, *answered, behind = [str(uuid4()) for _ in range(12)]
-    never = asyncio.Event()
-    app.answers("/held", lambda delivery: Answer(after=never if delivery.json()["id"] == held else None))
+    """An event whose handler had not answered at the crash is delivered again, as it was."""
+    held, behind = str(uuid4()), str(uuid4())
+    hold(app, held)
+    await sidecar.publish(TOPIC, {"id": held}, cloudevent_id=held)
+    await app.until(lambda: held in ids(app, "/held"))
+    await crash(world, app)
+    await sidecar.publish(TOPIC, {"id": behind}, cloudevent_id=behind)
+    await app.until(lambda: {held: 2, behind: 1}.items() <= Counter(ids(app, "/held")).items())
+    assert [d.json()["data"] for d in app.seen("/held") if d.json()["id"] == held] == [{"id": held}] * 2
+
+
+async def test_what_was_acknowledged_does_not(world: Running, app: RecordingApp, sidecar: Client) -> None:
+    """Events that were answered behind one that was not are not delivered again with it."""
+    held, *answered = [str(uuid4()) for _ in range(11)]
+    hold(app, held)
     for event_id in (held, *answered):
-        await sidecar.publish(TOPIC, {"id": event_id}, cloudevent_id=event_id)
-    await app.received("/held", 11)
+        await sidecar.publish(TOPIC, {}, cloudevent_id=event_id)
+    await app.until(lambda: {held, *answered} <= set(ids(app, "/held")))
     await deliver_others(app, sidecar)
+    await crash(world, app)
+    await app.until(lambda: Counter(ids(app, "/held"))[held] == 2)
+    assert all(Counter(ids(app, "/held"))[event_id] == 1 for event_id in answered)
+
+
+def hold(app: RecordingApp, event_id: str) -> None:
+    """Never answer the event with this id."""
+    never = asyncio.Event()
+    app.answers("/held", lambda delivery: Answer(after=never if delivery.json()["id"] == event_id else None))
+
+
+async def crash(world: Running, app: RecordingApp) -> None:
     await world.engine.kill()
     app.answers("/held", Answer())
     await world.engine.start()
-    await sidecar.publish(TOPIC, {"id": behind}, cloudevent_id=behind)
-    await app.until(lambda: {held: 2, behind: 1}.items() <= Counter(ids(app, "/held")).items())
-    assert Counter(ids(app, "/held")) == {held: 2, behind: 1, **dict.fromkeys(answered, 1)}
-    assert [d.json()["data"] for d in app.seen("/held") if d.json()["id"] == held] == [{"id": held}] * 2
 
 
 async def deliver_others(app: RecordingApp, sidecar: Client) -> None:

@@ -2,8 +2,8 @@
 
 from uuid import uuid4
 
-from .app import Answer
-from .engine import BUS, App, Client, Running, World
+from tests.sidecars.recording import Answer
+from tests.sidecars.world import BUS, App, Client, Running, World
 
 TOPIC, BULK = "declared.things", "declared.bulk"
 WORLD = World(

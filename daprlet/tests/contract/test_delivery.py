@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from .app import Answer, Delivery, Json, RecordingApp, in_order
-from .engine import BUS, PLAIN, App, Client, Running, World
+from tests.sidecars.recording import Answer, Delivery, Json, RecordingApp, in_order
+from tests.sidecars.world import BUS, PLAIN, App, Client, Running, World
 
 
 def subscription(component: str, topic: str, **more: Json) -> dict[str, Any]:

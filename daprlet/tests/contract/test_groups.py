@@ -3,8 +3,8 @@
 from collections import Counter
 from uuid import uuid4
 
-from .app import Delivery, eventually
-from .engine import BUS, App, Running, World
+from tests.sidecars.recording import Delivery, eventually
+from tests.sidecars.world import BUS, App, Running, World
 
 TOPIC = "groups.things"
 SUBSCRIBED = [{"pubsubname": BUS, "topic": TOPIC, "route": "/things"}]

@@ -4,8 +4,8 @@ from uuid import uuid4
 
 import pytest
 
-from .app import Answer, RecordingApp
-from .engine import App, Running, World
+from tests.sidecars.recording import Answer, RecordingApp
+from tests.sidecars.world import App, Running, World
 
 WORLD = World(apps=[App("caller"), App("callee")])
 

@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from .app import Answer, Json, eventually, in_order
-from .engine import App, Client, Reply, Running, World
+from tests.sidecars.recording import Answer, Json, eventually, in_order
+from tests.sidecars.world import App, Client, Reply, Running, World
 
 WORLD = World(apps=[App("worker", replicas=2), App("bystander")], jobs=True)
 NEVER = {"dueTime": "1h"}

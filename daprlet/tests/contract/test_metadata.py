@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from .app import eventually
-from .engine import BUS, ENVIRONMENT, PLAIN, STORE, VAULT, App, Client, Running, World
+from tests.sidecars.recording import eventually
+from tests.sidecars.world import BUS, ENVIRONMENT, PLAIN, STORE, VAULT, App, Client, Running, World
 
 RULES = {"rules": [{"match": 'event.type == "t"', "path": "/t"}], "default": "/things"}
 WORLD = World(

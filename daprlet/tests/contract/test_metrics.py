@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import aiohttp
 import pytest
 
-from .app import RecordingApp, eventually
-from .engine import BUS, STORE, App, Client, Running, World
+from tests.sidecars.recording import RecordingApp, eventually
+from tests.sidecars.world import BUS, STORE, App, Client, Running, World
 
 TOPIC = "metrics.things"
 WORLD = World(apps=[App("measured", [{"pubsubname": BUS, "topic": TOPIC, "route": "/things"}])])

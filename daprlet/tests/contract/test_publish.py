@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from .app import Json, RecordingApp
-from .engine import BUS, App, Client, World
+from tests.sidecars.recording import Json, RecordingApp
+from tests.sidecars.world import BUS, App, Client, World
 
 TOPIC = "publish.things"
 WORLD = World(apps=[App("publisher", [{"pubsubname": BUS, "topic": TOPIC, "route": "/things"}])])

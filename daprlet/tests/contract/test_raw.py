@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from .app import Answer, RecordingApp, every_entry
-from .engine import BUS, App, Client, World
+from tests.sidecars.recording import Answer, RecordingApp, every_entry
+from tests.sidecars.world import BUS, App, Client, World
 
 RAW, RAW_BULK, EVENTS, DEAD = "raw.single", "raw.bulk", "raw.events", "dead.raw.events"
 BULK = {"enabled": True, "maxMessagesCount": 20, "maxAwaitDurationMs": 20}

@@ -3,9 +3,8 @@
 from uuid import uuid4
 
 from tests.engine.resources import document, write
-
-from .app import RecordingApp, eventually
-from .engine import BUS, App, Client, Running, World
+from tests.sidecars.recording import RecordingApp, eventually
+from tests.sidecars.world import BUS, App, Client, Running, World
 
 WORLD = World(
     apps=[App("reloader", [{"pubsubname": BUS, "topic": "reload.before", "route": "/before"}])], redelivery="2s"

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from .engine import SCOPED, App, Running, World
+from tests.sidecars.world import SCOPED, App, Running, World
 
 SUBSCRIBED = [
     {"pubsubname": SCOPED, "topic": "allowed", "route": "/allowed"},

@@ -1,12 +1,13 @@
 """Secrets of a file and of the environment."""
 
-from .engine import ENVIRONMENT, VAULT, App, Client, World
+from tests.sidecars.world import ENVIRONMENT, VAULT, App, Client, World
 
 WORLD = World(
     apps=[App("reader")],
     secrets={"smtp-password": "hush", "api-key": "quiet"},
-    environment={"CONTRACT_SECRET": "from the environment"},
+    environment={"CONTRACT_SECRET": "from the environment", "CONTRACT_DENIED": "hush"},
     api_token="sidecar-token",
+    secret_scopes=[{"storeName": ENVIRONMENT, "defaultAccess": "allow", "deniedSecrets": ["CONTRACT_DENIED"]}],
 )
 
 
@@ -47,3 +48,12 @@ async def test_the_sidecars_own_tokens_are_hidden(sidecar: Client) -> None:
     reply = await sidecar.get(f"/v1.0/secrets/{ENVIRONMENT}/DAPR_API_TOKEN")
     assert b"sidecar-token" not in reply.body
     assert b"sidecar-token" not in (await sidecar.get(f"/v1.0/secrets/{ENVIRONMENT}/bulk")).body
+
+
+async def test_a_scope_denies_a_secret(sidecar: Client) -> None:
+    """What the Configuration denies is 403, and missing among all of them."""
+    reply = await sidecar.get(f"/v1.0/secrets/{ENVIRONMENT}/CONTRACT_DENIED")
+    assert (reply.status, reply.error) == (403, "ERR_PERMISSION_DENIED")
+    everything = (await sidecar.get(f"/v1.0/secrets/{ENVIRONMENT}/bulk")).json()
+    assert "CONTRACT_SECRET" in everything
+    assert "CONTRACT_DENIED" not in everything

@@ -4,8 +4,8 @@ import time
 
 import aiohttp
 
-from .app import RecordingApp, eventually
-from .engine import BUS, App, Client, Running, World
+from tests.sidecars.recording import RecordingApp, eventually
+from tests.sidecars.world import BUS, App, Client, Running, World
 
 TOPIC, AWAY = "start.things", "start.away"
 WORLD = World(

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from .app import Json, eventually
-from .engine import STORE, App, Client, Reply, Running, World
+from tests.sidecars.recording import Json, eventually
+from tests.sidecars.world import SHARED, STORE, App, Client, Reply, Running, World
 
 WORLD = World(apps=[App("keeper"), App("stranger")], every_store=True)
 FIRST_WRITE = {"concurrency": "first-write"}
@@ -256,6 +256,12 @@ async def test_an_unknown_store_is_refused(sidecar: Client) -> None:
         await transact(sidecar, "nobody", ("upsert", {"key": "k", "value": 1})),
     ]
     assert {(reply.status, reply.error) for reply in asked} == {(400, "ERR_STATE_STORE_NOT_FOUND")}
+
+
+async def test_keys_without_a_prefix_are_shared(world: Running, key: str) -> None:
+    """With `keyPrefix: none` what one app saves another reads."""
+    await save(world.sidecar("keeper"), SHARED, {"key": key, "value": "ours"})
+    assert (await read(world.sidecar("stranger"), SHARED, key)).json() == "ours"
 
 
 async def test_state_survives_the_sidecar(world: Running, key: str) -> None:

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from tests.engine.resources import component, document, inbound_retries
-
-from .app import Answer, RecordingApp
-from .engine import PLAIN, App, Client, Running, World
+from tests.sidecars.recording import Answer, RecordingApp
+from tests.sidecars.world import PLAIN, App, Client, Running, World
 
 TOPIC = "strict.things"
 WORLD = World(

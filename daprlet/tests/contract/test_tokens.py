@@ -2,8 +2,8 @@
 
 import pytest
 
-from .app import RecordingApp
-from .engine import BUS, STORE, App, Client, World
+from tests.sidecars.recording import RecordingApp
+from tests.sidecars.world import BUS, STORE, App, Client, World
 
 TOPIC = "tokens.things"
 WORLD = World(

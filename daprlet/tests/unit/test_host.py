@@ -227,6 +227,37 @@ async def test_one_run_hosts_many_apps(tmp_path: Path, app: RecordingApp) -> Non
         assert await status(client.get(f"{first}/state/store/k", headers={"dapr-api-token": "s1"})) == 204
 
 
+async def test_a_shutdown_of_one_app_closes_its_ports_alone(tmp_path: Path, app: RecordingApp) -> None:
+    """The other apps go on; what the one had under way is answered."""
+    app.hold.clear()
+    apps = [app_settings(tmp_path, "app", app.port, metrics_port=(metrics := free_port()))]
+    async with running(settings(tmp_path, *apps, app_settings(tmp_path, "other", 0))) as (host, client, (one, other)):
+        await until(lambda: host.sidecars[0].replica.available)
+        await ok(client.post(f"{one}/publish/bus/one", json=1))
+        await until(lambda: app.held)
+        await ok(client.post(f"{one}/shutdown"))
+        assert await status(client.get(f"{one}/healthz")) == 503
+        app.hold.set()
+        for address in (one, f"http://127.0.0.1:{metrics}"):
+            await closed(client, address)
+        assert app.got["/one"] == [1]
+        await ok(client.post(f"{other}/publish/bus/one", json=2))
+        assert not host.finished.is_set()
+
+
+async def closed(client: aiohttp.ClientSession, address: str) -> None:
+    """Wait until connections to this address are refused."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                (await client.get(address)).close()
+            except aiohttp.ClientConnectorError:
+                return
+            except aiohttp.ClientError:
+                continue
+            await asyncio.sleep(0.01)
+
+
 async def test_metrics_have_daprs_names(tmp_path: Path, app: RecordingApp) -> None:
     """With its labels, on a port of their own."""
     port = free_port()

@@ -1,9 +1,11 @@
 """The job scheduler, with a channel in place of the network."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -241,10 +243,36 @@ async def test_a_job_ends_with_its_time_to_live(database: Database) -> None:
     assert 4 <= len(channel.ticks) <= 5
 
 
+async def test_a_clock_that_is_set_back_delays_no_interval(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals go on; what is due at an instant waits for that instant."""
+    clock = SimpleNamespace(time=time.time, monotonic=time.monotonic, perf_counter=time.perf_counter)
+    monkeypatch.setattr("daprlet.jobs.time", clock)
+    async with running(database, channel := Channel()) as (jobs, _):
+        instant = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+        await jobs.schedule("app", "instant", JobSpec(due_time=instant), overwrite=False)
+        await jobs.schedule("app", "interval", JobSpec(schedule="@every 1s"), overwrite=False)
+        await jobs.schedule("app", "after", JobSpec(due_time="2s"), overwrite=False)
+        clock.time = lambda: time.time() - 3600
+        await until(lambda: [path for path, _ in channel.ticks].count("/job/interval") == 3)
+        await until(lambda: ("/job/after", b"") in channel.ticks)
+        assert ("/job/instant", b"") not in channel.ticks
+        clock.time = time.time
+        await until(lambda: ("/job/instant", b"") in channel.ticks)
+
+
+async def test_a_job_that_ends_before_it_fires_is_over(database: Database) -> None:
+    """It is accepted, takes the place of the one it overwrites, and is not there."""
+    async with running(database, Channel()) as (jobs, _):
+        await jobs.schedule("app", "j", JobSpec(schedule="@every 1h"), overwrite=False)
+        await jobs.schedule("app", "j", JobSpec(schedule="@yearly", ttl="1s"), overwrite=True)
+        assert jobs.get("app", "j") is None
+        assert stored(database) == 0
+
+
 @pytest.mark.parametrize(
     "body",
     [
-        *('{"name": "x", "dueTime": "1s"}', '{"dueTime": "1s", "repeats": -1}', '{"dueTime": 5}', "{", "[]"),
+        *('{"dueTime": "1s", "repeats": -1}', '{"dueTime": "1s", "overwrite": "yes"}', '{"dueTime": 5}', "{", "[]"),
         '{"dueTime": "1s", "failurePolicy": {"constant": {"interval": "1m"}}}',
     ],
 )

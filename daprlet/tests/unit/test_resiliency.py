@@ -1,17 +1,22 @@
+import asyncio
 import itertools
 
 import pytest
 
-from daprlet.errors import SetupError
+from daprlet.errors import SetupError, StorageError
 from daprlet.resiliency import (
     NO_RETRY,
     ComponentTarget,
     Matching,
     Policies,
+    PoliciesSpec,
+    Policy,
     PolicyNames,
     ResiliencySpec,
     Retry,
     RetrySpec,
+    TargetsSpec,
+    carry_out,
 )
 
 
@@ -75,3 +80,39 @@ def test_an_exponential_policy_ends_after_fifteen_minutes_of_waiting(monkeypatch
     monkeypatch.setattr("time.monotonic", lambda: 1e9)
     rest = list(delays)
     assert 900 < waited + sum(rest) < 1000
+
+
+def test_what_daprlet_does_not_have_is_named() -> None:
+    """One line that says where it stands and what to do."""
+    breakers = ResiliencySpec(PoliciesSpec(circuit_breakers={"cb": {}}))
+    with pytest.raises(SetupError, match=r"file.yaml: spec.policies.circuitBreakers: daprlet has no circuit breakers"):
+        Policies({"file.yaml": breakers})
+    named = ResiliencySpec(targets=TargetsSpec(apps={"shop": PolicyNames(circuit_breaker="cb")}))
+    with pytest.raises(SetupError, match=r"spec.targets.apps.shop.circuitBreaker: daprlet has no"):
+        Policies({"file.yaml": named})
+
+
+def test_each_target_has_policies_of_its_own() -> None:
+    """Inbound, outbound and apps; the default by name is used where no target says otherwise."""
+    retries = {"three": RetrySpec(max_retries=3), "DefaultAppRetryPolicy": RetrySpec(max_retries=7)}
+    targets = TargetsSpec(components={"bus": ComponentTarget(outbound=PolicyNames(retry="three"))})
+    found = Policies({"file.yaml": ResiliencySpec(PoliciesSpec(retries=retries), targets)})
+    assert found.outbound("bus", "Pubsub").retry.max_retries == 3
+    assert found.inbound("bus").retry == found.outbound("store", "Statestore").retry == NO_RETRY
+    assert (found.app("shop").retry.max_retries, found.app("shop").refused_only) == (7, False)
+    assert Policies({}).app("shop").refused_only
+
+
+async def test_a_write_is_repeated_as_its_policy_says() -> None:
+    """And its last failure is raised; out of time is a failure."""
+    tried: list[int] = []
+
+    async def fail() -> None:
+        tried.append(1)
+        raise StorageError("disk full")
+
+    with pytest.raises(StorageError, match="disk full"):
+        await carry_out(Policy(Retry(interval=0, max_retries=2)), fail)
+    assert len(tried) == 3
+    with pytest.raises(StorageError, match="not stored within"):
+        await carry_out(Policy(timeout=0.01), asyncio.Event().wait)

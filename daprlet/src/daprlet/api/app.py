@@ -1,13 +1,16 @@
 """The HTTP application of one sidecar port."""
 
 import hmac
+import posixpath
 from typing import Final
+from urllib.parse import quote, unquote
 
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from daprlet.api.answers import ApiError, error_response
+from daprlet.api.answers import ApiError, error_response, nothing_here_response
 from daprlet.api.invoke import InvokeApi
 from daprlet.api.jobs import JobsApi
 from daprlet.api.publish import PublishApi
@@ -24,7 +27,8 @@ def sidecar_app(sidecar: Sidecar) -> ASGIApp:
     """Dapr's API for one app; guarded by its token when it has one."""
     apis = (PublishApi, StateApi, JobsApi, SecretsApi, RuntimeApi)
     routes = [route for api in apis for route in api(sidecar).routes()]
-    api = Starlette(routes=routes, exception_handlers={ApiError: error_response})
+    unknown = dict.fromkeys((404, 405), nothing_here_response)
+    api = Starlette(routes=routes, exception_handlers={ApiError: error_response, **unknown})
     api.router.redirect_slashes = False
     dispatch = _Dispatch(api, InvokeApi(sidecar))
     token = sidecar.settings.api_token
@@ -32,7 +36,10 @@ def sidecar_app(sidecar: Sidecar) -> ASGIApp:
 
 
 class _Dispatch:
-    """Invocations go by their own rule: the path, or on any path the header `dapr-app-id`."""
+    """Invocations go by their own rule: the path, or on any path the header `dapr-app-id`.
+
+    All else is matched as it was sent, so that an escaped slash is part of a name (`Segment` unescapes it).
+    """
 
     def __init__(self, api: ASGIApp, invocation: ASGIApp) -> None:
         self._api = api
@@ -42,7 +49,38 @@ class _Dispatch:
         invocation = scope["type"] == "http" and (
             scope["path"].startswith("/v1.0/invoke/") or _header(scope, b"dapr-app-id")
         )
-        await (self._invocation if invocation else self._api)(scope, receive, send)
+        if invocation:
+            await self._invocation(scope, receive, send)
+        else:
+            await self._api(_as_sent(scope), receive, send)
+
+
+def _as_sent(scope: Scope) -> Scope:
+    if scope["type"] != "http" or scope["method"] == "HEAD":  # Starlette would answer HEAD where Dapr does not
+        return {**scope, "path": "/"}
+    return {**scope, "path": posixpath.normpath("/" + scope["raw_path"].decode("latin-1").lstrip("/"))}
+
+
+class _Segment(Convertor[str]):
+    """One part of an address, unescaped."""
+
+    regex = "[^/]+"
+
+    def convert(self, value: str) -> str:
+        return unquote(value)
+
+    def to_string(self, value: str) -> str:
+        return quote(value, safe="")
+
+
+class _Rest(_Segment):
+    """All that is left of an address, unescaped."""
+
+    regex = ".+"
+
+
+register_url_convertor("segment", _Segment())
+register_url_convertor("rest", _Rest())
 
 
 class _TokenGuard:

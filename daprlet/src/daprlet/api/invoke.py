@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Coroutine
+from itertools import chain
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
@@ -10,7 +11,7 @@ import aiohttp
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from daprlet.api.answers import ApiError, read_body
+from daprlet.api.answers import ApiError, nothing_here, read_body
 from daprlet.api.sidecar import Sidecar
 from daprlet.apps import App, Replica
 from daprlet.envelope import trace_parent
@@ -25,8 +26,6 @@ _NOT_FORWARDED: Final = frozenset(
     )
 )
 _NOT_ANSWERED: Final = _NOT_FORWARDED - {"content-length", "traceparent"}
-_RETRIES: Final = 3
-_RETRY_SECONDS: Final = 1.0
 _PREFIX: Final = "/v1.0/invoke/"
 
 
@@ -53,8 +52,7 @@ class InvokeApi:
     async def _read(self, request: Request) -> _Call:
         app_id, path = _target(request)
         if not app_id:
-            message = "failed getting app id either from the URL path or the header dapr-app-id"
-            raise ApiError(404, "ERR_DIRECT_INVOKE", message)
+            raise nothing_here()
         app = self._sidecar.apps.get(app_id)
         if app is None or not any(replica.channel.settings.app_port for replica in app.replicas):
             raise _failed(app_id, f"failed to resolve address for '{app_id}': no such app in this run")
@@ -72,24 +70,48 @@ class InvokeApi:
             await send({"type": "http.response.body", "body": b""})
 
     async def _open(self, call: _Call, until_answered: contextlib.AsyncExitStack) -> aiohttp.ClientResponse:
-        """Try the replicas in turn; only refused connections are tried again, so nothing is executed twice."""
+        """The answer, as soon as it begins; what failed is tried again as the policy for the app says.
+
+        Without one only refused connections are, so that nothing is executed twice.
+        """
+        policy = self._sidecar.resources.policies.app(call.app.app_id)
         why = "the app is not available"
-        for attempt in range(_RETRIES + 1):
-            if attempt:
-                await asyncio.sleep(_RETRY_SECONDS)
-            for replica in _candidates(call.app):
-                try:
-                    async with contextlib.AsyncExitStack() as stack:
-                        stack.enter_context(replica.busy())
-                        opening = replica.channel.open(call.method, call.url, call.headers, call.body)
-                        response = await stack.enter_async_context(opening)
+        for delay in chain(policy.retry.delays(), (None,)):
+            try:
+                async with contextlib.AsyncExitStack() as stack:
+                    response = await self._once(call, policy.timeout, stack)
+                    if delay is None or not policy.repeats(response.status):
                         until_answered.push_async_exit(stack.pop_all())
                         return response
-                except AppUnreachable as error:
-                    why = str(error)
-                except (aiohttp.ClientError, OSError, ValueError) as error:
-                    raise _failed(call.app.app_id, f"{type(error).__name__}: {error}") from error
+            except AppUnreachable as error:
+                why = str(error)
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                why = f"{type(error).__name__}: {error}"
+                if policy.refused_only:
+                    break
+            if delay is not None:
+                await asyncio.sleep(delay)
         raise _failed(call.app.app_id, why)
+
+    async def _once(
+        self,
+        call: _Call,
+        timeout: float | None,  # noqa: ASYNC109 - of the policy
+        stack: contextlib.AsyncExitStack,
+    ) -> aiohttp.ClientResponse:
+        """Ask the replicas in turn until one is there."""
+        refused = AppUnreachable("the app is not available")
+        for replica in _candidates(call.app):
+            try:
+                async with asyncio.timeout(timeout), contextlib.AsyncExitStack() as trying:
+                    trying.enter_context(replica.busy())
+                    opening = replica.channel.open(call.method, call.url, call.headers, call.body)
+                    response = await trying.enter_async_context(opening)
+                    stack.push_async_exit(trying.pop_all())
+                    return response
+            except AppUnreachable as error:
+                refused = error
+        raise refused
 
     def _headers(self, request: Request, app_id: str) -> dict[str, str]:
         kept = {name: value for name, value in request.headers.items() if name not in _NOT_FORWARDED}

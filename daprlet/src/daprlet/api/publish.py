@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from daprlet import go_json
 from daprlet.api.answers import ApiError, empty, json_response, metadata, read_body
 from daprlet.api.sidecar import Sidecar
 from daprlet.apps import may_use
@@ -26,6 +27,7 @@ from daprlet.envelope import (
 )
 from daprlet.errors import MALFORMED, StorageError
 from daprlet.log import Draft
+from daprlet.resiliency import carry_out
 
 _BOOLEANS: Final = {
     **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
@@ -33,14 +35,11 @@ _BOOLEANS: Final = {
 }
 
 
-class BulkEntry(msgspec.Struct, rename="camel"):
+class BulkEntry(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     entry_id: str = ""
     event: msgspec.Raw = msgspec.Raw(b"null")
     content_type: str = ""
     metadata: dict[str, str] | None = None
-
-
-_decode_bulk = msgspec.json.Decoder(list[BulkEntry]).decode
 
 
 class PublishApi:
@@ -48,10 +47,10 @@ class PublishApi:
         self._sidecar = sidecar
 
     def routes(self) -> list[Route]:
-        bulk = [f"/{version}/publish/bulk/{{pubsub}}/{{topic:path}}" for version in ("v1.0", "v1.0-alpha1")]
+        bulk = [f"/{version}/publish/bulk/{{pubsub:segment}}/{{topic:rest}}" for version in ("v1.0", "v1.0-alpha1")]
         return [
             *(Route(path, self.publish_bulk, methods=["POST", "PUT"]) for path in bulk),
-            Route("/v1.0/publish/{pubsub}/{topic:path}", self.publish, methods=["POST", "PUT"]),
+            Route("/v1.0/publish/{pubsub:segment}/{topic:rest}", self.publish, methods=["POST", "PUT"]),
         ]
 
     async def publish(self, request: Request) -> Response:
@@ -63,21 +62,26 @@ class PublishApi:
         else:
             content_type = request.headers.get("content-type", "")
             draft = self._wrap(body, content_type, given, self._origin(request, pubsub, topic))
+        self._check_allowed(pubsub, topic)
         began = time.perf_counter()
         stored = await self._store(pubsub, topic, [draft])
         self._sidecar.metrics.published(pubsub, topic, time.perf_counter() - began, success=not stored)
         if stored:
-            raise ApiError(
-                500, "ERR_PUBSUB_PUBLISH_MESSAGE", _failed(pubsub, topic, stored), reason="DAPR_PUBSUB_PUBLISH_MESSAGE"
-            )
+            reason, about = "DAPR_PUBSUB_PUBLISH_MESSAGE", {"topic": topic, "error": stored}
+            message = _failed(pubsub, topic, stored)
+            raise _error(500, "ERR_PUBSUB_PUBLISH_MESSAGE", message, reason, pubsub, about)
         return empty()
 
     async def publish_bulk(self, request: Request) -> Response:
         pubsub, topic = self._target(request)
         given = metadata(request)
         raw = _raw(pubsub, given)
-        entries = self._entries(await read_body(request), pubsub, topic)
-        drafts = [self._draft(request, entry, given, pubsub, topic, raw=raw) for entry in entries]
+        entries, bodies = self._entries(await read_body(request), pubsub, topic)
+        drafts = [
+            self._draft(request, entry, body, given, pubsub, topic, raw=raw)
+            for entry, body in zip(entries, bodies, strict=True)
+        ]
+        self._check_allowed(pubsub, topic)
         began = time.perf_counter()
         failure = await self._store(pubsub, topic, drafts) if drafts else ""
         took = time.perf_counter() - began
@@ -88,18 +92,22 @@ class PublishApi:
         return empty()
 
     def _target(self, request: Request) -> tuple[str, str]:
-        """The pub/sub and topic of the path, checked to exist and to be allowed."""
+        """The pub/sub and topic of the path; the pub/sub is checked to exist."""
         pubsub, topic = request.path_params["pubsub"], request.path_params["topic"]
-        component = self._sidecar.resources.pubsubs.get(pubsub)
-        if component is None:
-            raise ApiError(404, "ERR_PUBSUB_NOT_FOUND", f"pubsub {pubsub} is not found", reason="DAPR_PUBSUB_NOT_FOUND")
-        if not topic:
-            message = f"topic is empty in pubsub {pubsub}"
-            raise ApiError(404, "ERR_TOPIC_NAME_EMPTY", message, reason="DAPR_PUBSUB_TOPIC_NAME_EMPTY")
-        if not may_use(component, "publishingScopes", self._sidecar.app_id, topic):
-            message = f"topic {topic} is not allowed for app id {self._sidecar.app_id}"
-            raise ApiError(403, "ERR_PUBSUB_FORBIDDEN", message, reason="DAPR_PUBSUB_FORBIDDEN")
+        if pubsub not in self._sidecar.resources.pubsubs:
+            reason, info = "DAPR_PUBSUB_NOT_FOUND", self._about()
+            raise ApiError(404, "ERR_PUBSUB_NOT_FOUND", f"pubsub {pubsub} is not found", reason=reason, info=info)
         return pubsub, topic
+
+    def _check_allowed(self, pubsub: str, topic: str) -> None:
+        component, app_id = self._sidecar.resources.pubsubs[pubsub], self._sidecar.app_id
+        if not may_use(component, "publishingScopes", app_id, topic):
+            message = f"topic {topic} is not allowed for app id {app_id}"
+            about = {"topic": topic, "error": message}
+            raise _error(403, "ERR_PUBSUB_FORBIDDEN", message, "DAPR_PUBSUB_FORBIDDEN", pubsub, about)
+
+    def _about(self, error: str = "") -> dict[str, str]:
+        return {"appID": self._sidecar.app_id, **({"error": error} if error else {})}
 
     def _origin(self, request: Request, pubsub: str, topic: str) -> Origin:
         headers = request.headers
@@ -110,41 +118,61 @@ class PublishApi:
         try:
             return wrap(body, content_type, given, origin)
         except InvalidCloudEventError as error:
-            info = {"appID": self._sidecar.app_id, "error": str(error)}
             code, reason = "ERR_PUBSUB_CLOUD_EVENTS_SER", "DAPR_PUBSUB_CLOUD_EVENT_CREATION"
-            raise ApiError(500, code, "cannot create cloudevent", reason=reason, info=info) from error
+            about = self._about(str(error))
+            raise _error(500, code, "cannot create cloudevent", reason, origin.pubsub, about) from error
 
-    def _entries(self, body: bytes, pubsub: str, topic: str) -> list[BulkEntry]:
+    def _entries(self, body: bytes, pubsub: str, topic: str) -> tuple[list[BulkEntry], list[bytes]]:
+        """The entries of a bulk request and the payload of each; all of them are checked before any is published."""
         try:
-            entries = _decode_bulk(body)
+            entries = go_json.decode(body, list[BulkEntry])
         except MALFORMED as error:
             message = f"error when unmarshaling the request for topic {topic} pubsub {pubsub}: {error}"
-            raise _unserializable(message, "DAPR_PUBSUB_UNMARSHAL_EVENTS") from error
-        ids = {entry.entry_id for entry in entries}
-        if "" in ids or len(ids) < len(entries):
-            why = "entryId is duplicated or not present for entry"
-            message = f"error marshaling events to bytes for topic {topic} pubsub {pubsub}. error: {why}"
-            raise _unserializable(message, "DAPR_PUBSUB_MARSHAL_EVENTS")
-        return entries
+            raise self._unserializable(message, "DAPR_PUBSUB_UNMARSHAL_EVENTS", pubsub) from error
+        seen: set[str] = set()
+        bodies = []
+        for entry in entries:
+            try:
+                bodies.append(_event_bytes(bytes(entry.event), entry.content_type))
+            except MALFORMED as error:
+                message = (
+                    f"error when marshalling cloud event envelope for topic {topic} pubsub {pubsub}: error: {error}"
+                )
+                raise self._unserializable(
+                    message, "DAPR_PUBSUB_MARSHAL_ENVELOPE", pubsub, f"error: {error}"
+                ) from error
+            if not entry.entry_id or entry.entry_id in seen:
+                why = "entryId is duplicated or not present for entry"
+                message = f"error marshaling events to bytes for topic {topic} pubsub {pubsub}. error: {why}"
+                raise self._unserializable(message, "DAPR_PUBSUB_MARSHAL_EVENTS", pubsub, why)
+            seen.add(entry.entry_id)
+        return entries, bodies
 
     def _draft(  # noqa: PLR0913 - what an entry inherits from its request
-        self, request: Request, entry: BulkEntry, given: Mapping[str, str], pubsub: str, topic: str, *, raw: bool
+        self,
+        request: Request,
+        entry: BulkEntry,
+        body: bytes,
+        given: Mapping[str, str],
+        pubsub: str,
+        topic: str,
+        *,
+        raw: bool,
     ) -> Draft:
-        try:
-            body = _event_bytes(bytes(entry.event), entry.content_type)
-        except MALFORMED as error:
-            message = f"error when marshalling cloud event envelope for topic {topic} pubsub {pubsub}: {error}"
-            raise _unserializable(message, "DAPR_PUBSUB_MARSHAL_ENVELOPE") from error
         # Dapr lets the request's metadata reach only the entries that have some of their own.
         merged = {} if entry.metadata is None else {**given, **entry.metadata}
         if raw:
             return Draft(body, raw=True, headers=header_fields(merged))
         return self._wrap(body, entry.content_type, merged, self._origin(request, pubsub, topic))
 
+    def _unserializable(self, message: str, reason: str, pubsub: str, error: str = "") -> ApiError:
+        return _error(400, "ERR_PUBSUB_EVENTS_SER", message, reason, pubsub, self._about(error))
+
     async def _store(self, pubsub: str, topic: str, drafts: list[Draft]) -> str:
         """Why the drafts could not be stored; empty when they were."""
+        policy = self._sidecar.resources.policies.outbound(pubsub, "Pubsub")
         try:
-            await self._sidecar.broker.publish(pubsub, topic, drafts)
+            await carry_out(policy, lambda: self._sidecar.broker.publish(pubsub, topic, drafts))
         except StorageError as error:
             return str(error)
         return ""
@@ -155,8 +183,7 @@ def _raw(pubsub: str, given: Mapping[str, str]) -> bool:
     if text and text not in _BOOLEANS:
         why = f"rawPayload value must be a valid boolean: actual is '{text}'"
         message = f"failed deserializing metadata. Error: {why}"
-        reason = "DAPR_PUBSUB_METADATA_DESERIALIZATION"
-        raise ApiError(400, "ERR_PUBSUB_REQUEST_METADATA", message, reason=reason, info={"pubsub": pubsub})
+        raise _error(400, "ERR_PUBSUB_REQUEST_METADATA", message, "DAPR_PUBSUB_METADATA_DESERIALIZATION", pubsub, given)
     return _BOOLEANS.get(text, False)
 
 
@@ -164,7 +191,7 @@ def _event_bytes(event: bytes, content_type: str) -> bytes:
     """The payload an entry's `event` stands for under its content type; ValueError when they do not fit."""
     kind = media_type(content_type)
     if kind in ("application/json", CLOUD_EVENTS):
-        return event
+        return go_json.as_doubles(event)  # as in Dapr, where a single event keeps its digits
     value: Any = msgspec.json.decode(event)
     if not isinstance(value, str) or not (is_text(content_type) or kind == "application/octet-stream"):
         raise ValueError("mismatch between contentType and event")
@@ -176,8 +203,10 @@ def _event_bytes(event: bytes, content_type: str) -> bytes:
         raise ValueError(f"unable to decode base64 application/octet-stream data: {error}") from error
 
 
-def _unserializable(message: str, reason: str) -> ApiError:
-    return ApiError(400, "ERR_PUBSUB_EVENTS_SER", message, reason=reason)
+def _error(  # noqa: PLR0913 - the parts of an answer
+    status: int, code: str, message: str, reason: str, pubsub: str, about: Mapping[str, str]
+) -> ApiError:
+    return ApiError(status, code, message, reason=reason, info=about, resource=("pubsub", pubsub))
 
 
 def _failed(pubsub: str, topic: str, why: str) -> str:

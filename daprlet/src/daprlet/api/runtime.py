@@ -24,7 +24,7 @@ class RuntimeApi:
             Route("/v1.0/healthz", self.health, methods=["GET"]),
             Route("/v1.0/healthz/outbound", self.outbound_health, methods=["GET"]),
             Route("/v1.0/metadata", self.metadata, methods=["GET"]),
-            Route("/v1.0/metadata/{key}", self.extend_metadata, methods=["PUT"]),
+            Route("/v1.0/metadata/{key:segment}", self.extend_metadata, methods=["PUT"]),
             Route("/v1.0/shutdown", self.shutdown, methods=["POST"]),
         ]
 
@@ -51,7 +51,7 @@ class RuntimeApi:
                 "id": sidecar.app_id,
                 "runtimeVersion": f"daprlet-{VERSION}",
                 "components": [_component(one) for one in sidecar.resources.components],
-                "extended": sidecar.extended,
+                "extended": sidecar.extended | {"daprRuntimeVersion": f"daprlet-{VERSION}"},
                 "subscriptions": describe(sidecar.replica.subscriptions),
                 "appConnectionProperties": self._connection(),
                 "actorRuntime": {"runtimeStatus": "DISABLED", "hostReady": False},
@@ -90,9 +90,6 @@ class RuntimeApi:
 
 
 def _component(component: Component) -> dict[str, Any]:
-    return {
-        "name": component.name,
-        "type": component.type,
-        "version": "v1",
-        "capabilities": _CAPABILITIES.get(component.type, []),
-    }
+    told: dict[str, Any] = {"name": component.name, "type": component.type, "version": "v1"}
+    capabilities = _CAPABILITIES.get(component.type)
+    return {**told, "capabilities": capabilities} if capabilities else told

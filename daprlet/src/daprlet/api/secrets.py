@@ -18,8 +18,8 @@ class SecretsApi:
 
     def routes(self) -> list[Route]:
         return [
-            Route("/v1.0/secrets/{store}/bulk", self.bulk, methods=["GET"]),
-            Route("/v1.0/secrets/{store}/{key:path}", self.get, methods=["GET"]),
+            Route("/v1.0/secrets/{store:segment}/bulk", self.bulk, methods=["GET"]),
+            Route("/v1.0/secrets/{store:segment}/{key:segment}", self.get, methods=["GET"]),
         ]
 
     async def get(self, request: Request) -> Response:

@@ -11,21 +11,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from daprlet import go_json
 from daprlet.api.answers import ApiError, empty, json_response, metadata, read_body
 from daprlet.api.sidecar import Sidecar
 from daprlet.errors import MALFORMED, StorageError
+from daprlet.resiliency import carry_out
 from daprlet.state import FIRST_WRITE, Delete, EtagMismatch, Item, Operation, StateStore, Upsert
 
 _SEPARATOR: Final = "||"
 _MAX_TTL: Final = 2**31 - 1
 
 
-class Options(msgspec.Struct):
+class Options(msgspec.Struct, forbid_unknown_fields=True):
     concurrency: str = ""
     consistency: str = ""
 
 
-class SetRequest(msgspec.Struct):
+class SetRequest(msgspec.Struct, forbid_unknown_fields=True):
     key: str = ""
     value: msgspec.Raw = msgspec.Raw(b"null")
     etag: str | None = None
@@ -33,18 +35,18 @@ class SetRequest(msgspec.Struct):
     options: Options = msgspec.field(default_factory=Options)
 
 
-class BulkGetRequest(msgspec.Struct):
+class BulkGetRequest(msgspec.Struct, forbid_unknown_fields=True):
     keys: list[str] = []
     metadata: dict[str, str] | None = None
     parallelism: int = 10
 
 
-class TransactionOperation(msgspec.Struct):
+class TransactionOperation(msgspec.Struct, forbid_unknown_fields=True):
     operation: str = ""
-    request: SetRequest = msgspec.field(default_factory=SetRequest)
+    request: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class Transaction(msgspec.Struct):
+class Transaction(msgspec.Struct, forbid_unknown_fields=True):
     operations: list[TransactionOperation] = []
     metadata: dict[str, str] | None = None
 
@@ -55,11 +57,12 @@ class StateApi:
 
     def routes(self) -> list[Route]:
         return [
-            Route("/v1.0/state/{store}/bulk", self.bulk_get, methods=["POST", "PUT"]),
-            Route("/v1.0/state/{store}/transaction", self.transact, methods=["POST", "PUT"]),
-            Route("/v1.0/state/{store}/{key:path}", self.get, methods=["GET"]),
-            Route("/v1.0/state/{store}/{key:path}", self.delete, methods=["DELETE"]),
-            Route("/v1.0/state/{store}", self.save, methods=["POST", "PUT"]),
+            Route("/v1.0/state/{store:segment}/bulk", self.bulk_get, methods=["POST", "PUT"]),
+            Route("/v1.0/state/{store:segment}/transaction", self.transact, methods=["POST", "PUT"]),
+            Route("/v1.0/state/{store:segment}/{key:segment}", self.get, methods=["GET"]),
+            Route("/v1.0/state/{store:segment}/{key:segment}", self.delete, methods=["DELETE"]),
+            Route("/v1.0/state/{store:segment}", self.save, methods=["POST", "PUT"]),
+            Route("/v1.0-alpha1/state/{store:segment}/query", self.query, methods=["POST", "PUT"]),
         ]
 
     async def get(self, request: Request) -> Response:
@@ -74,7 +77,7 @@ class StateApi:
 
     async def save(self, request: Request) -> Response:
         name, store = self._store(request)
-        wanted = _decode(await read_body(request), list[SetRequest] | None) or []
+        wanted = _doubled(_decode(await read_body(request), list[SetRequest]))
         given = metadata(request)
         if not all(one.key for one in wanted):
             raise ApiError(400, "ERR_MALFORMED_REQUEST", '"key" is a required field')
@@ -90,8 +93,14 @@ class StateApi:
     async def delete(self, request: Request) -> Response:
         name, store = self._store(request)
         key = request.path_params["key"]
-        operation = Delete(self._stored_key(name, key), request.headers.get("if-match") or None)
+        stored = self._stored_key(name, key)
         failing = f"failed deleting state with key {key}: "
+        asked = request.query_params
+        try:
+            _check_options(Options(asked.get("concurrency", ""), asked.get("consistency", "")))
+        except ValueError as error:
+            raise ApiError(500, "ERR_STATE_DELETE", f"{failing}{error}") from error
+        operation = Delete(stored, request.headers.get("if-match") or None)
         await self._run(name, "delete", "ERR_STATE_DELETE", failing, lambda: store.apply(operation))
         return empty()
 
@@ -106,16 +115,29 @@ class StateApi:
     async def transact(self, request: Request) -> Response:
         name, store = self._store(request)
         transaction = _decode(await read_body(request), Transaction)
-        given = {**(transaction.metadata or {}), **metadata(request)}
-        failing = "error while executing state transaction: "
-        keyed = [(self._stored_key(name, one.request.key), one) for one in transaction.operations]
+        given = metadata(request)  # what the body says of the whole transaction reaches no operation, as in Dapr
+        asked = [self._asked(name, one) for one in transaction.operations]
+        code, failing = "ERR_STATE_TRANSACTION", "error while executing state transaction: "
         try:
-            operations = [_operation(key, one, given) for key, one in keyed]
+            operations = [_operation(kind, key, one, given) for kind, key, one in asked]
         except ValueError as error:
-            raise ApiError(500, "ERR_STATE_TRANSACTION", f"{failing}{error}") from error
-        code = "ERR_STATE_TRANSACTION"
+            raise ApiError(500, code, f"{failing}{error}") from error
         await self._run(name, "transaction", code, failing, lambda: store.transact(operations), conflict=500)
         return empty()
+
+    def _asked(self, store: str, one: TransactionOperation) -> tuple[str, str, SetRequest]:
+        """What an operation does, to which stored key, with what."""
+        if one.operation not in ("upsert", "delete"):
+            message = f"operation type {one.operation} not supported"
+            raise ApiError(400, "ERR_NOT_SUPPORTED_STATE_OPERATION", message)
+        (asked,) = _doubled([_decode(bytes(one.request), SetRequest)])
+        return one.operation, self._stored_key(store, asked.key), asked
+
+    async def query(self, request: Request) -> Response:
+        """Queries are for stores that can be queried; `state.sqlite` cannot, in Dapr either."""
+        name, _ = self._store(request)
+        message, reason = "state store does not support querying", "DAPR_STATE_QUERYING_NOT_SUPPORTED"
+        raise ApiError(500, "ERR_STATE_STORE_NOT_SUPPORTED", message, reason=reason, resource=("state", name))
 
     def _store(self, request: Request) -> tuple[str, StateStore]:
         name = request.path_params["store"]
@@ -133,8 +155,10 @@ class StateApi:
     def _stored_key(self, store: str, key: str) -> str:
         """The key with the store's prefix; the separator is forbidden in it."""
         if _SEPARATOR in key:
-            message = f"input key/keyPrefix '{key}' can't contain '{_SEPARATOR}'"
-            raise ApiError(400, "ERR_MALFORMED_REQUEST", message, reason="DAPR_STATE_ILLEGAL_KEY")
+            why = f"input key/keyPrefix '{key}' can't contain '{_SEPARATOR}'"
+            message = f"api error: code = InvalidArgument desc = {why}"
+            code, reason, resource = "ERR_MALFORMED_REQUEST", "DAPR_STATE_ILLEGAL_KEY", ("state", store)
+            raise ApiError(400, code, message, reason=reason, resource=resource, field=key)
         strategy = self._sidecar.resources.states[store].settings.get("keyPrefix") or "appid"
         prefix = self._prefix(strategy, store)
         return f"{prefix}{_SEPARATOR}{key}" if prefix else key
@@ -161,7 +185,7 @@ class StateApi:
         began = time.perf_counter()
         success = False
         try:
-            await action()
+            await carry_out(self._sidecar.resources.policies.outbound(store, "Statestore"), action)
             success = True
         except EtagMismatch as error:
             raise ApiError(conflict, code, f"{failing}{error}") from error
@@ -173,16 +197,30 @@ class StateApi:
 
 def _decode(body: bytes, kind: Any) -> Any:  # noqa: ANN401 - what `kind` says
     try:
-        return msgspec.json.decode(body, type=kind)
+        return go_json.decode(body, kind)
     except MALFORMED as error:
         raise ApiError(400, "ERR_MALFORMED_REQUEST", f"failed deserializing HTTP body: {error}") from error
 
 
+def _doubled(requests: list[SetRequest]) -> list[SetRequest]:
+    """The requests with the numbers of their values as Dapr keeps them."""
+    for one in requests:
+        try:
+            one.value = msgspec.Raw(go_json.as_doubles(bytes(one.value)))
+        except ValueError as error:
+            raise ApiError(400, "ERR_MALFORMED_REQUEST", f"failed deserializing HTTP body: {error}") from error
+    return requests
+
+
+def _check_options(options: Options) -> None:
+    if options.concurrency not in ("", "first-write", "last-write"):
+        raise ValueError(f"unrecognized concurrency model '{options.concurrency}'")
+    if options.consistency not in ("", "strong", "eventual"):
+        raise ValueError(f"unrecognized consistency model '{options.consistency}'")
+
+
 def _upsert(key: str, request: SetRequest, given: dict[str, str]) -> Upsert:
-    if request.options.concurrency not in ("", "first-write", "last-write"):
-        raise ValueError(f"unrecognized concurrency model '{request.options.concurrency}'")
-    if request.options.consistency not in ("", "strong", "eventual"):
-        raise ValueError(f"unrecognized consistency model '{request.options.consistency}'")
+    _check_options(request.options)
     return Upsert(
         key,
         bytes(request.value),
@@ -205,13 +243,11 @@ def _ttl(text: str) -> int | None:
     return seconds if seconds > 0 else None
 
 
-def _operation(key: str, one: TransactionOperation, given: dict[str, str]) -> Operation:
-    if one.operation == "upsert":
-        return _upsert(key, one.request, given)
-    if one.operation == "delete":
-        return Delete(key, one.request.etag or None)
-    message = f"operation type {one.operation} not supported"
-    raise ApiError(400, "ERR_NOT_SUPPORTED_STATE_OPERATION", message)
+def _operation(kind: str, key: str, request: SetRequest, given: dict[str, str]) -> Operation:
+    if kind == "upsert":
+        return _upsert(key, request, given)
+    _check_options(request.options)
+    return Delete(key, request.etag or None)
 
 
 def _expire_time(item: Item) -> str:

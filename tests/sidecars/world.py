@@ -11,8 +11,7 @@ import aiohttp
 from yarl import URL
 
 from tests.engine.resources import component, document, inbound_retries
-
-from .app import Json, RecordingApp
+from tests.sidecars.recording import Json, RecordingApp
 
 BUS = "bus"  # pub/sub component with the inbound policy of the world
 PLAIN = "plain"  # pub/sub component without any policy
@@ -24,6 +23,7 @@ SCOPES = {
     "subscriptionScopes": "writer=",
 }
 STORE = "store"
+SHARED = "shared"  # state without a prefix to its keys
 VAULT = "vault"  # secrets of a file
 ENVIRONMENT = "environment"  # secrets of the sidecar's environment
 
@@ -40,10 +40,16 @@ class App:
 
 @dataclass(frozen=True)
 class Retry:
-    """Inbound policy of `BUS`: that many retries (-1: for ever), so far apart."""
+    """Inbound policy of `BUS`: that many retries (-1: for ever), so far apart, of these HTTP statuses (all of them)."""
 
     max_retries: int = 2
     interval: str = "50ms"
+    kind: str = "constant"
+    statuses: str = ""
+
+    def policy(self) -> dict[str, Any]:
+        matching = {"matching": {"httpStatusCodes": self.statuses}} if self.statuses else {}
+        return {"policy": self.kind, "duration": self.interval, "maxRetries": self.max_retries, **matching}
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class World:
     `subscriptions` are the specs of declarative ones (Subscription v2alpha1), `secrets` those of `VAULT`,
     `environment` those of the sidecars' environment. `jobs` asks for a scheduler, `every_store` for every state store
     that the engine offers. `redelivery` is after how long a broker gives what a dead consumer held to another.
+    `timeout` bounds a delivery of `BUS`, `secret_scopes` are those of the sidecars' Configuration, `invoked` is the
+    policy for invocations of the world's apps (None: there is none).
     """
 
     apps: Sequence[App]
@@ -65,6 +73,9 @@ class World:
     jobs: bool = False
     every_store: bool = False
     redelivery: str = "60s"
+    timeout: str = ""
+    secret_scopes: Sequence[dict[str, Any]] = ()
+    invoked: Retry | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,6 @@ class Engine(Protocol):
 def shared_documents(world: World, secrets_file: Path) -> dict[str, dict[str, Any]]:
     """Return the resources that are the same on every engine, by file name; write the secrets into their file."""
     secrets_file.write_text(json.dumps(dict(world.secrets)))
-    policy = {"policy": "constant", "duration": world.retry.interval, "maxRetries": world.retry.max_retries}
     declared = {
         f"subscription-{number}.yaml": document("v2alpha1", "Subscription", f"declared-{number}", spec)
         for number, spec in enumerate(world.subscriptions)
@@ -105,9 +115,29 @@ def shared_documents(world: World, secrets_file: Path) -> dict[str, dict[str, An
     return {
         "vault.yaml": component(VAULT, "secretstores.local.file", secretsFile=secrets_file),
         "environment.yaml": component(ENVIRONMENT, "secretstores.local.env"),
-        "resiliency.yaml": inbound_retries(BUS, policy),
+        "resiliency.yaml": _with_timeout(inbound_retries(BUS, world.retry.policy()), world.timeout),
+        **({"invocation.yaml": _invocation(world, world.invoked)} if world.invoked else {}),
         **declared,
     }
+
+
+def _with_timeout(resiliency: dict[str, Any], timeout: str) -> dict[str, Any]:
+    if timeout:
+        resiliency["spec"]["policies"]["timeouts"] = {"bound": timeout}
+        resiliency["spec"]["targets"]["components"][BUS]["inbound"]["timeout"] = "bound"
+    return resiliency
+
+
+def _invocation(world: World, retry: Retry) -> dict[str, Any]:
+    targets = {"apps": {app.app_id: {"retry": "again"} for app in world.apps}}
+    spec = {"policies": {"retries": {"again": retry.policy()}}, "targets": targets}
+    return document("v1alpha1", "Resiliency", "invocation", spec)
+
+
+def configuration(world: World) -> dict[str, Any]:
+    """Return the sidecars' Configuration; tracing is on, for only then is there a trace in every envelope of daprd."""
+    spec = {"tracing": {"samplingRate": "1"}, "secrets": {"scopes": list(world.secret_scopes)}}
+    return document("v1alpha1", "Configuration", "contract", spec)
 
 
 @dataclass(frozen=True)

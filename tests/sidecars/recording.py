@@ -10,6 +10,7 @@ from typing import Any, Self, TypeAlias, TypeVar
 from aiohttp import web
 
 DEADLINE = 20.0
+_LARGEST = 16 * 1024 * 1024  # base64 of an event that is as large as one may be
 
 T = TypeVar("T")
 Json: TypeAlias = Any  # whatever JSON can say
@@ -96,7 +97,7 @@ class RecordingApp:
 
     async def start(self) -> None:
         """Listen: on a free port the first time, on the same one afterwards."""
-        app = web.Application()
+        app = web.Application(client_max_size=_LARGEST)
         app.router.add_get("/dapr/subscribe", self._subscribe)
         app.router.add_get("/healthz", self._health)
         app.router.add_route("*", "/{path:.*}", self._record)

@@ -8,8 +8,18 @@ from typing import Any
 
 from tests.engine.engine import Server
 from tests.engine.resources import component, write
-
-from .engine import BUS, PLAIN, SCOPED, SCOPES, STORE, Place, World, shared_documents
+from tests.sidecars.world import (
+    BUS,
+    PLAIN,
+    SCOPED,
+    SCOPES,
+    SHARED,
+    STORE,
+    Place,
+    World,
+    configuration,
+    shared_documents,
+)
 
 STATE_STORES = (STORE,)
 
@@ -23,7 +33,9 @@ class Daprlet:
         self.resources = folder / "resources"
         write(self.resources, shared_documents(world, folder / "secrets.json"))
         write(self.resources, _components())
-        write(folder, {"dapr.yaml": self._run_file()})
+        config = configuration(world)
+        del config["spec"]["tracing"]  # daprlet exports no traces, and says so to who asks for it
+        write(folder, {"dapr.yaml": self._run_file(), "config.yaml": config})
 
     async def start(self, *, apps: bool = True) -> None:
         run = ["run", "-f", str(self._folder / "dapr.yaml"), "--data-path", str(self._folder / "data")]
@@ -47,7 +59,8 @@ class Daprlet:
         return {**self._world.environment, **{name: token for name, token in tokens.items() if token}}
 
     def _run_file(self) -> dict[str, Any]:
-        return {"version": 1, "common": {"resourcesPaths": ["resources"]}, "apps": [_entry(p) for p in self._places]}
+        common = {"resourcesPaths": ["resources"], "configFilePath": "config.yaml"}
+        return {"version": 1, "common": common, "apps": [_entry(p) for p in self._places]}
 
 
 def _entry(place: Place) -> dict[str, Any]:
@@ -65,6 +78,7 @@ def _components() -> dict[str, dict[str, Any]]:
         "plain.yaml": component(PLAIN, "pubsub.sqlite", concurrency=20),
         "scoped.yaml": component(SCOPED, "pubsub.sqlite", **SCOPES),
         "store.yaml": component(STORE, "state.sqlite"),
+        "shared.yaml": component(SHARED, "state.sqlite", tableName="shared", keyPrefix="none"),
     }
 
 
