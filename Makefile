@@ -32,7 +32,7 @@ lock: ## resolve the dependencies anew; the lock names versions and hashes but n
 	$(UV) lock --upgrade --quiet
 	$(UV) export --frozen --all-packages --all-extras --all-groups --no-emit-workspace --no-emit-index-url --no-header --quiet --format requirements-txt -o requirements.lock
 
-.PHONY: run demo test test-engine test-faults engine lint bench
+.PHONY: run demo test test-engine test-faults engine lint bench bench-engine
 
 run: $(INSTALLED) ## start everything: http://127.0.0.1:8000, mailbox on :8025; Ctrl-C stops it
 	@$(VENV)/bin/todo up
@@ -49,14 +49,18 @@ lint: $(INSTALLED) ## style, types, and which way imports point
 test: lint ## unit, model, contract and integration tests
 	@$(VENV)/bin/pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
-engine: $(INSTALLED) ## build the real Dapr binaries once, into a cache outside the checkout (needs Go; about four minutes)
+engine: $(INSTALLED) ## get stock Dapr and Kafka once, into a cache outside the checkout (needs Go, Java, Maven; four minutes)
 	@$(VENV)/bin/python tools/engine.py
 
-test-engine: engine ## the contract suite and the main job on stock Dapr, Valkey and Scheduler
+test-engine: engine ## the contract suite and the whole system on stock Dapr, with Valkey and with Kafka
 	@$(VENV)/bin/pytest daprlet/tests/contract tests/engine --engine daprd
+	@$(VENV)/bin/pytest daprlet/tests/contract --engine daprd --broker kafka
 
 test-faults: $(INSTALLED) ## kill, freeze, lose and restart, and judge against a ledger outside the system
 	@$(VENV)/bin/pytest tests/faults tests/model
 
 bench: $(INSTALLED) ## one table: the guide's two targets on top, then ours
 	@$(VENV)/bin/python -m benchmarks
+
+bench-engine: engine ## stock Dapr on Kafka and on Valkey beside a bare subscriber, and daprlet beside them
+	@$(VENV)/bin/python -m benchmarks.engine

@@ -1,5 +1,9 @@
 import pytest
 
+from tests.faults.conftest import seed, show
+
+__all__ = ["seed", "show"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Take the option of the contract suite too; what is in this folder runs on stock daprd whatever it says."""

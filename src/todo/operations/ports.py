@@ -58,18 +58,24 @@ def defaults() -> dict[str, int]:
 
 
 def chosen(
-    overrides: Mapping[str, int], replicas: Mapping[str, int], *, all_free: bool = False, mailbox: bool = True
+    overrides: Mapping[str, int],
+    replicas: Mapping[str, int],
+    *,
+    all_free: bool = False,
+    mailbox: bool = True,
+    further: Iterable[str] = (),
 ) -> dict[str, int]:
-    """Decide all ports: the table's, changed by `overrides`; free ones for further replicas, or for all.
+    """Decide all ports: the table's, changed by `overrides`; free ones for those named in `further`, or for all.
 
     Raises UnknownNameError for a name that does not exist, PortTakenError when one that was decided is in use.
     """
     known = defaults()
-    _check_names(overrides, known)
+    further = list(further)
+    _check_names(overrides, [*known, *further])
     _check_names(replicas, [app.app_id for app in names.APPS])
     if not mailbox:
         known = {name: port for name, port in known.items() if name not in {MAILBOX_SMTP, MAILBOX_HTTP}}
-    further = [
+    further += [
         port_name
         for app_id, count in replicas.items()
         for index in range(1, count)

@@ -46,6 +46,7 @@ class ChildSpec:
     `after` names children that must be ready, or done, before its first start; they are stopped after it. Without
     `ready` it is up once started. A `once` child runs to its end; every other is restarted whenever it dies.
     `before_start` runs in a thread before each start. `death_signal` is what it gets when the supervisor is killed.
+    Lines of a child that is not `heard` are kept for when it fails, and not shown.
     """
 
     name: str
@@ -60,6 +61,7 @@ class ChildSpec:
     user: tuple[int, int] | None = None
     cwd: Path | None = None
     address: str = ""
+    heard: bool = True
 
 
 class ChildFailedError(RuntimeError):
@@ -232,7 +234,7 @@ class Child:
     async def _watch_ready(self, pid: int, started: float) -> None:
         if self.spec.once:
             return
-        while self.spec.ready is not None and not await _answers(self.spec.ready, pid):  # noqa: ASYNC110 - another process
+        while self.spec.ready is not None and not await answers(self.spec.ready, pid):  # noqa: ASYNC110 - another process
             await asyncio.sleep(PROBE_SECONDS)
         self.start_seconds = time.monotonic() - started
         self.fast_failures = 0
@@ -252,7 +254,8 @@ class Child:
     def _line(self, raw: bytes) -> None:
         text = raw.decode(errors="replace").rstrip()
         self.last_lines.append(text)
-        self.sink.line(self.spec.name, text)
+        if self.spec.heard:
+            self.sink.line(self.spec.name, text)
 
     def _say(self, text: str) -> None:
         self.sink.line(SUPERVISOR, f"{self.spec.name} {text}")
@@ -294,6 +297,10 @@ class Supervisor:
         for child in wanted:
             if child.failing:
                 raise ChildFailedError(child.spec.name, child.last_exit, child.last_lines)
+
+    @property
+    def all_up(self) -> bool:
+        return all(child.up for child in self.children.values())
 
     async def stop(self) -> None:
         """Stop everything, dependents first; each child gets its own deadline before it is killed."""
@@ -373,7 +380,8 @@ def all_of(*probes: Probe) -> Probe:
     return probe
 
 
-async def _answers(probe: Probe, pid: int) -> bool:
+async def answers(probe: Probe, pid: int) -> bool:
+    """Tell whether the probe holds, within its time; what cannot be reached does not."""
     try:
         async with asyncio.timeout(PROBE_TIMEOUT):
             return await probe(pid)

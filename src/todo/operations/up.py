@@ -14,7 +14,12 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from todo.operations.brokers import BrokerError
 from todo.operations.datafolder import DataFolderError
+from todo.operations.engine.binaries import EngineMissingError
+from todo.operations.engine.hosted import BrokerChoiceError
+from todo.operations.engine.kafka import KafkaError
+from todo.operations.engine.resources import ResourceError
 from todo.operations.logs import SUPERVISOR, StreamSink
 from todo.operations.ports import PortTakenError
 from todo.operations.postgres import PostgresError
@@ -34,10 +39,15 @@ __all__ = ["System", "UpOptions", "running_system", "up"]
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FAILURES: Final = (
     AddressNeededError,
+    BrokerChoiceError,
+    BrokerError,
     ChildFailedError,
     DataFolderError,
+    EngineMissingError,
+    KafkaError,
     PortTakenError,
     PostgresError,
+    ResourceError,
     RunFileError,
     UnknownNameError,
 )
@@ -65,7 +75,7 @@ async def up(options: UpOptions) -> int:
 async def _run(system: System, options: UpOptions, sink: StreamSink) -> None:
     began = time.monotonic()
     with _stop_signals(system) as stopping:
-        starting = asyncio.create_task(system.supervisor.start())
+        starting = asyncio.create_task(system.begin())
         stop = asyncio.create_task(stopping.wait())
         try:
             await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
