@@ -42,13 +42,13 @@ BUSY: Final = 1.0  # load average from which on the figures say more about other
 
 def main() -> None:
     options = _options()
-    machine = _machine()
+    met = machine()
     results = uvloop.run(_measure(set(options.only or SHOWN), options.scale))
     found = [(name, row) for name in SHOWN for row in results.get(name, ())]
     if options.json:
-        print(msgspec.json.encode(_report(machine, found)).decode())
+        print(msgspec.json.encode(_report(met, found)).decode())
     else:
-        _show(machine, found)
+        _show(met, found)
 
 
 def _options() -> argparse.Namespace:
@@ -65,18 +65,19 @@ async def _measure(wanted: set[str], scale: float) -> dict[str, Sequence[Row]]:
         with _told(name):
             results[name] = await ALONE[name](scale)
     for workloads, open_stage in ((ON_SMTP, smtp_stage), (ON_MAILBOX, mailbox_stage)):
-        results |= await _on_stage(open_stage(scale), {key: one for key, one in workloads.items() if key in wanted})
+        results |= await on_stage(open_stage(scale), {key: one for key, one in workloads.items() if key in wanted})
     return results
 
 
-async def _on_stage(
-    opening: AbstractAsyncContextManager[Stage], workloads: Mapping[str, Staged]
+async def on_stage(
+    opening: AbstractAsyncContextManager[Stage], workloads: Mapping[str, Staged], setup: str = ""
 ) -> dict[str, Sequence[Row]]:
+    """Run workloads one after the other on one stage."""
     results: dict[str, Sequence[Row]] = {}
     if workloads:
         async with opening as stage:
             for name, workload in workloads.items():
-                with _told(name):
+                with _told(f"{setup} {name}".strip()):
                     await stage.quiet()
                     results[name] = await workload(stage)
     return results
@@ -90,7 +91,7 @@ def _told(name: str) -> Iterator[None]:
     print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="todo-") as folder:
         synced = fdatasync_ms(Path(folder))
     load = os.getloadavg()[0]
@@ -108,21 +109,21 @@ def _report(machine: dict[str, Any], found: Sequence[tuple[str, Row]]) -> dict[s
 
 
 def _show(machine: dict[str, Any], found: Sequence[tuple[str, Row]]) -> None:
-    table = Table(title=_title(machine), title_justify="left", caption_justify="left", caption=_missed(found))
+    table = Table(title=title(machine), title_justify="left", caption_justify="left", caption=_missed(found))
     for heading in ("measured", "result", "target", ""):
         table.add_column(heading)
     for _, row in found:
         for target in (one for one in row.targets if one.guide):
-            table.add_row(f"guide: {row.what}", row.shown, str(target), _verdict(target, row))
+            table.add_row(f"guide: {row.what}", row.shown, str(target), verdict(target, row))
     table.add_section()
     for _, row in found:
         own = [one for one in row.targets if not one.guide]
-        verdict = Text("\n").join(_verdict(one, row) for one in own)
-        table.add_row(row.what, row.shown, "\n".join(map(str, own)), verdict)
+        verdicts = Text("\n").join(verdict(one, row) for one in own)
+        table.add_row(row.what, row.shown, "\n".join(map(str, own)), verdicts)
     Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 
-def _title(machine: dict[str, Any]) -> str:
+def title(machine: dict[str, Any]) -> str:
     busy = "; THE MACHINE WAS BUSY WITH OTHER WORK: times are too long" if machine["load"] > BUSY else ""
     return (
         f"{machine['cpus']} CPUs, Python {machine['python']}, load before {machine['load']},"
@@ -130,7 +131,7 @@ def _title(machine: dict[str, Any]) -> str:
     )
 
 
-def _verdict(target: Target, row: Row) -> Text:
+def verdict(target: Target, row: Row) -> Text:
     return Text("met", "green") if target.met(row.numbers) else Text("MISSED", "bold red")
 
 

@@ -96,19 +96,20 @@ async def _running(folder: Path) -> AsyncIterator[tuple[Sidecar, float]]:
     kept = ["--resources-path", str(resources), "--data-path", str(folder / "kept")]
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(client.session())
-        app = await stack.enter_async_context(_process("benchmarks.subscriber", str(app_port), *map(str, SIZES)))
-        await until(lambda: _answers(http, f"http://127.0.0.1:{app_port}/count"), "the subscriber")
+        topics = [f"batch-{size}={size}" for size in SIZES]
+        app = await stack.enter_async_context(process("benchmarks.subscriber", str(app_port), "pubsub", *topics))
+        await until(lambda: answers(http, f"http://127.0.0.1:{app_port}/count"), "the subscriber")
         began = time.perf_counter()
-        daprlet = await stack.enter_async_context(_process("daprlet", "run", *options, *kept))
+        daprlet = await stack.enter_async_context(process("daprlet", "run", *options, *kept))
         url = f"http://127.0.0.1:{port}"
-        await until(lambda: _answers(http, f"{url}/v1.0/healthz/outbound"), "daprlet", every=0.01)
+        await until(lambda: answers(http, f"{url}/v1.0/healthz/outbound"), "daprlet", every=0.01)
         start = time.perf_counter() - began
-        await until(lambda: _answers(http, f"{url}/v1.0/healthz"), "daprlet has its app", every=0.01)
+        await until(lambda: answers(http, f"{url}/v1.0/healthz"), "daprlet has its app", every=0.01)
         yield Sidecar(http, url, f"http://127.0.0.1:{app_port}", [daprlet, app]), start
 
 
 @asynccontextmanager
-async def _process(*module: str) -> AsyncIterator[int]:
+async def process(*module: str) -> AsyncIterator[int]:
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", *module)
     try:
         yield process.pid
@@ -117,7 +118,7 @@ async def _process(*module: str) -> AsyncIterator[int]:
         await process.wait()
 
 
-async def _answers(http: aiohttp.ClientSession, url: str) -> bool:
+async def answers(http: aiohttp.ClientSession, url: str) -> bool:
     try:
         async with http.get(url) as answer:
             return answer.ok

@@ -17,7 +17,7 @@ from tests.support.smtp import SmtpServer
 from todo.contracts import events, names
 from todo.contracts.events import EventData, ReminderInstance, TaskSnapshot
 from todo.messaging.unit import Outgoing, outgoing
-from todo.operations import client
+from todo.operations import client, ports
 from todo.operations.client import Mail, Mailbox
 from todo.operations.system import HANDED_OUT, System, UpOptions, running_system
 
@@ -44,8 +44,25 @@ class Stage:
 
     @property
     def own_pids(self) -> list[int]:
-        """daprlet and the services, the mailbox left out: it stands for somebody else's mail server."""
-        return [pid for name in ("daprlet", *(app.app_id for app in names.APPS)) if (pid := self.system.pid(name))]
+        """Sidecars and services, the mailbox left out: it stands for somebody else's mail server."""
+        return [
+            *self.pids("daprlet"),
+            *self.pids("daprd-"),
+            *(pid for app in names.APPS for pid in self.pids(app.app_id)),
+        ]
+
+    def pids(self, prefix: str) -> list[int]:
+        """The processes of the children whose names begin so."""
+        return [child.pid for name, child in self.system.children.items() if name.startswith(prefix) and child.pid]
+
+    @property
+    def sidecar_url(self) -> str:
+        """Backend's sidecar."""
+        return f"http://{ports.LOOPBACK}:{self.system.ports[ports.sidecar(names.BACKEND.app_id)]}"
+
+    @property
+    def token(self) -> dict[str, str]:
+        return {"dapr-api-token": self.system.data.api_token}
 
     @property
     def postgres_pids(self) -> list[int]:
@@ -62,9 +79,10 @@ class Stage:
 
     async def publish(self, event: Outgoing) -> None:
         """Publish as backend does, one event a call; returns with the 204."""
-        url = f"{self.system.addresses['daprlet']}/v1.0/publish/{names.PUBSUB}/{event.topic}"
-        headers = {"content-type": "application/cloudevents+json", "dapr-api-token": self.system.data.api_token}
-        async with self.http.post(url, data=event.envelope, headers=headers) as answer:
+        url = f"{self.sidecar_url}/v1.0/publish/{names.PUBSUB}/{event.topic}"
+        headers = {"content-type": "application/cloudevents+json"} | self.token
+        query = {"metadata.partitionKey": event.key}
+        async with self.http.post(url, data=event.envelope, headers=headers, params=query) as answer:
             assert answer.status == 204, await answer.read()
 
     async def mails(self) -> list[Mail]:
@@ -91,18 +109,18 @@ class Stage:
 
 
 @asynccontextmanager
-async def mailbox_stage(scale: float) -> AsyncIterator[Stage]:
-    """The system as `make run` starts it."""
-    async with _running(UpOptions(mailbox_keep=_MAILS_KEPT, environ=_ENVIRON, **_OWN), scale) as stage:
+async def mailbox_stage(scale: float, **engine: Any) -> AsyncIterator[Stage]:  # noqa: ANN401 - `UpOptions`
+    """The system as `make run` starts it, or on another `engine` and `broker`."""
+    async with _running(UpOptions(mailbox_keep=_MAILS_KEPT, environ=_ENVIRON, **_OWN, **engine), scale) as stage:
         yield stage
 
 
 @asynccontextmanager
-async def smtp_stage(scale: float) -> AsyncIterator[Stage]:
+async def smtp_stage(scale: float, **engine: Any) -> AsyncIterator[Stage]:  # noqa: ANN401 - `UpOptions`
     """The system with a mail server in this process, whose answers can be delayed."""
     async with SmtpServer().running() as smtp:
         environ = _ENVIRON | {"SMTP_URL": f"smtp://127.0.0.1:{smtp.port}", "TODO_EMAIL": "you@example.org"}
-        async with _running(UpOptions(environ=environ, **_OWN), scale, smtp) as stage:
+        async with _running(UpOptions(environ=environ, **_OWN, **engine), scale, smtp) as stage:
             yield stage
 
 

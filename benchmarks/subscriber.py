@@ -1,15 +1,17 @@
-"""A tiny app for daprlet, a process of its own: counts distinct events of topics named for their batch size.
+"""A tiny app beside a sidecar, a process of its own: it counts the distinct events of its topics and does nothing else.
 
-python -m benchmarks.subscriber PORT SIZE ...
+python -m benchmarks.subscriber PORT PUBSUB TOPIC=SIZE ...
 """
 
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import uvicorn
+
+ROUTE: Final = "/events/"  # the services' own, so that a sidecar need not ask again
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -31,11 +33,11 @@ class _Delivery(msgspec.Struct):
 
 
 class Subscriber:
-    """`GET /count` answers {topic: [distinct events, Unix time of the last]}."""
+    """`GET /count` answers {topic: [distinct events, Unix time of the last]}, as does any path: it is healthy."""
 
-    def __init__(self, sizes: list[int]) -> None:
-        self._subscriptions = [_subscription(size) for size in sizes]
-        self._seen: dict[str, set[str]] = {f"/batch-{size}": set() for size in sizes}
+    def __init__(self, pubsub: str, sizes: dict[str, int]) -> None:
+        self._subscriptions = [_subscription(pubsub, topic, size) for topic, size in sizes.items()]
+        self._seen: dict[str, set[str]] = {ROUTE + topic: set() for topic in sizes}
         self._last = dict.fromkeys(self._seen, 0.0)
         self._decode = msgspec.json.Decoder(_Delivery).decode
 
@@ -58,7 +60,7 @@ class Subscriber:
             return self._take(path, self._decode(body))
         if path == "/dapr/subscribe":
             return msgspec.json.encode(self._subscriptions)
-        counts = {path[1:]: (len(seen), self._last[path]) for path, seen in self._seen.items()}
+        counts = {path.removeprefix(ROUTE): (len(seen), self._last[path]) for path, seen in self._seen.items()}
         return msgspec.json.encode(counts)
 
     def _take(self, path: str, delivery: _Delivery) -> bytes:
@@ -74,12 +76,18 @@ def _ids(delivery: _Delivery) -> Iterator[str]:
     return iter([delivery.id]) if delivery.entries is None else (entry.event.id for entry in delivery.entries)
 
 
-def _subscription(size: int) -> dict[str, Any]:
-    topic = f"batch-{size}"
-    bulk = {"bulkSubscribe": {"enabled": True, "maxMessagesCount": size}} if size > 1 else {}
-    return {"pubsubname": "pubsub", "topic": topic, "route": f"/{topic}", **bulk}
+def _subscription(pubsub: str, topic: str, size: int) -> dict[str, Any]:
+    """As the services subscribe: batches of at most `size`, as soon as there is anything."""
+    bulk = {"enabled": True, "maxMessagesCount": size, "maxAwaitDurationMs": 10}
+    return {
+        "pubsubname": pubsub,
+        "topic": topic,
+        "route": ROUTE + topic,
+        **({"bulkSubscribe": bulk} if size > 1 else {}),
+    }
 
 
 if __name__ == "__main__":
-    app = Subscriber([int(size) for size in sys.argv[2:]])
-    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_config=None, access_log=False, lifespan="off")
+    port, pubsub, *topics = sys.argv[1:]
+    app = Subscriber(pubsub, {topic: int(size) for topic, _, size in (one.partition("=") for one in topics)})
+    uvicorn.run(app, host="127.0.0.1", port=int(port), log_config=None, access_log=False, lifespan="off")

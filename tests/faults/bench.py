@@ -7,10 +7,10 @@ import signal
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, TypeVar
 
 import aiohttp
 import asyncpg
@@ -156,7 +156,7 @@ class Bench:
         finally:
             await connection.close()
 
-    def backlog(self) -> dict[str, int]:
+    async def backlog(self) -> dict[str, int]:
         """What the log holds and its subscribers have not acknowledged yet, by topic and app."""
         place = self.system.data.path / "daprlet" / "daprlet.db"
         with closing(sqlite3.connect(f"file:{place}?mode=ro", uri=True, timeout=10)) as log:
@@ -176,11 +176,11 @@ class Bench:
                 poked = time.monotonic()
                 for app, job in ((names.NOTIFICATION, names.RECONCILE_REMINDERS), *more):
                     await self.job(app, job)
-            return self._under_way((await self.api.pipeline()).value) or True
+            return await self._under_way((await self.api.pipeline()).value) or True
 
         await until(self._patiently(is_quiet), seconds, "everything comes to rest")
 
-    def _under_way(self, pipeline: Pipeline) -> str:
+    async def _under_way(self, pipeline: Pipeline) -> str:
         """What is under way, in words."""
         schedule = pipeline.schedule
         if schedule is None:
@@ -191,7 +191,7 @@ class Bench:
             return f"reminders: {schedule.states}, overdue since {schedule.oldest_overdue}"
         if schedule.next_fire and schedule.next_fire < now() + FAR:
             return f"a reminder is due at {schedule.next_fire:%H:%M:%S}"
-        return f"the log holds {backlog}" if (backlog := self.backlog()) else ""
+        return f"the log holds {backlog}" if (backlog := await self.backlog()) else ""
 
     def _patiently(self, ask: Callable[[], Awaitable[bool | str]]) -> Callable[[], Awaitable[bool | str]]:
         async def asked() -> bool | str:
@@ -207,20 +207,29 @@ class Bench:
         return await verify.verify(place_of(self.system), wait=15, grace=GRACE)
 
 
+B = TypeVar("B", bound=Bench)
+
+
+def bench(folder: Path, **options: Any) -> AbstractAsyncContextManager[Bench]:  # noqa: ANN401 - of `bench_of`
+    """A system on the embedded engine."""
+    return bench_of(Bench, folder, **options)
+
+
 @asynccontextmanager
-async def bench(
+async def bench_of(
+    kind: type[B],
     folder: Path,
     *,
     email: str = "you@example.org",
     ledger: Ledger | None = None,
     **options: Any,  # noqa: ANN401 - `UpOptions`
-) -> AsyncIterator[Bench]:
+) -> AsyncIterator[B]:
     """A system on a folder of its own, on free ports; user 1 is at `email`. The logs are in `folder`/log."""
     environ = ENVIRON | {"TODO_EMAIL": email}
     with (folder / "log").open("a") as file:
         wanted = UpOptions(data=folder / "data", free_ports=True, log_format="json", environ=environ, **options)
         async with running_system(wanted, Lines(file)) as system, client.session() as http:
-            yield Bench(system, http, ledger or Ledger())
+            yield kind(system, http, ledger or Ledger())
 
 
 async def mails_at(http: aiohttp.ClientSession, url: str) -> list[Mail]:

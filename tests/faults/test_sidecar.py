@@ -82,7 +82,7 @@ async def _lose_everything(running: Bench) -> set[str]:
     await running.destroy("daprlet")
     await running.kill("email-delivery")  # alive, it would tell the outcomes once more
     running.ledger.blows.append(Blow("daprlet", began, now()))
-    held = running.backlog()
+    held = await running.backlog()
     assert {"task-events>notification-service", "task-events>recurring-service"} <= set(held), held
     shutil.rmtree(running.system.data.path / "daprlet")
     for pid in deaf:

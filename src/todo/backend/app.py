@@ -6,13 +6,16 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+import aiohttp
 from fastapi import FastAPI
 
 import todo
 from todo.backend import handlers, internal
-from todo.backend.api import operators, problems, requests, tasks
+from todo.backend.api import gate, me, operators, problems, requests, tasks
+from todo.backend.auth.callers import Authenticator
+from todo.backend.auth.settings import AuthSettings, OidcSettings, read_auth
 from todo.backend.store import letters, people
 from todo.contracts import names
 from todo.contracts.clock import utc_now
@@ -23,8 +26,8 @@ from todo.domain.due import zone_info
 from todo.domain.errors import RuleError
 from todo.messaging import parking
 from todo.messaging.consumer import Consumer
+from todo.messaging.database import OwnConnection, Where, follow, open_database
 from todo.messaging.database import connect as connect_database
-from todo.messaging.database import open_database
 from todo.messaging.postgres import Connection, Pool, Row
 from todo.messaging.relay import Relay
 from todo.messaging.sightings import DatabaseSightings
@@ -33,6 +36,9 @@ from todo.service import kit
 from todo.service.jobs import Job
 from todo.service.kit import NotReadyError, Parts
 from todo.service.settings import Settings, SettingsError, database_url
+
+if TYPE_CHECKING:
+    from todo.backend.auth.oidc import Provider
 
 APP: Final = names.BACKEND
 SCHEMA: Final = "backend"
@@ -45,23 +51,24 @@ FirstUser = tuple[str, str, str]  # address, name and zone
 
 def create_app(settings: Settings) -> FastAPI:
     """The public API, and behind the app token what sidecars call. Raises `SettingsError`."""
-    url, first = database_url(), _first_user()
+    url, first, auth = database_url(), _first_user(), read_auth(settings.auth)
     api = FastAPI(
         title="todo",
         version=todo.__version__,
         summary="Tasks, reminders and recurring tasks; events, dead letters and the pipeline behind them",
     )
     api.include_router(tasks.router, responses=problems.EVERYWHERE)
+    api.include_router(me.router, responses=problems.EVERYWHERE)
     api.include_router(operators.router, responses=problems.EVERYWHERE)
     api.add_middleware(requests.BodyLimit)
+    api.add_middleware(gate.KnownCallers if auth else gate.LocalCallers)
     api.add_middleware(requests.Traced)
-    api.add_middleware(requests.LocalCallers)
     problems.install(api)
-    problems.document(api)
+    problems.document(api, tokens=auth is not None)
 
     @contextlib.asynccontextmanager
     async def compose(given: Settings) -> AsyncIterator[Parts]:
-        async with _parts(api, given, url, first) as parts:
+        async with _parts(api, given, url, first, auth) as parts:
             yield parts
 
     kit.create_app(settings, compose, api)
@@ -95,11 +102,14 @@ class Epoch:
 
 
 @contextlib.asynccontextmanager
-async def _parts(api: FastAPI, settings: Settings, url: str, first: FirstUser) -> AsyncIterator[Parts]:
+async def _parts(
+    api: FastAPI, settings: Settings, url: Where, first: FirstUser, auth: AuthSettings | None
+) -> AsyncIterator[Parts]:
     async with (
         _database(url) as database,
         _sightings(database, settings.instance) as sightings,
         connect(settings.sidecar, settings.dapr_token) as dapr,
+        _provider(auth.oidc if auth else None) as provider,
     ):
         epoch = Epoch(database.pool)
         consumer = Consumer(
@@ -120,6 +130,8 @@ async def _parts(api: FastAPI, settings: Settings, url: str, first: FirstUser) -
             await kit.eventually(lambda: people.ensure_first(database.pool, *first, utc_now()), "database")
             await kit.eventually(sightings.start, "database")
             api.state.backend = requests.Backend(database, dapr, epoch())
+            if auth:
+                api.state.authenticator = Authenticator(database, auth, provider)
             await relay.run()
 
         yield Parts(
@@ -134,12 +146,12 @@ async def _parts(api: FastAPI, settings: Settings, url: str, first: FirstUser) -
             ],
             internal=internal.routes(database, epoch, _public_url(settings)),
             needs={"database": _database_check(database, api)},
-            background=[begin],
+            background=[begin, partial(follow, url, database.pool), *([provider.run] if provider else [])],
         )
 
 
 @contextlib.asynccontextmanager
-async def _database(url: str) -> AsyncIterator[Database]:
+async def _database(url: Where) -> AsyncIterator[Database]:
     database = await open_database(url, SCHEMA, utc_now, max_size=12)
     try:
         yield database
@@ -151,6 +163,17 @@ async def _database(url: str) -> AsyncIterator[Database]:
 
 
 @contextlib.asynccontextmanager
+async def _provider(settings: OidcSettings | None) -> "AsyncIterator[Provider | None]":
+    if settings is None:
+        yield None
+        return
+    from todo.backend.auth.oidc import Provider  # noqa: PLC0415 - cryptography, for those who have a provider
+
+    async with aiohttp.ClientSession() as http:
+        yield Provider(http, settings)
+
+
+@contextlib.asynccontextmanager
 async def _sightings(database: Database, instance: str) -> AsyncIterator[DatabaseSightings]:
     sightings = DatabaseSightings(database.pool, instance, utc_now)
     try:
@@ -159,7 +182,7 @@ async def _sightings(database: Database, instance: str) -> AsyncIterator[Databas
         await sightings.stop()
 
 
-async def _reconnect(url: str, epoch: Epoch) -> Connection:
+async def _reconnect(url: Where, epoch: Epoch) -> OwnConnection:
     """A connection of the relay's own. Its loss is how a failover shows."""
     connection = await connect_database(url, SCHEMA)
     try:

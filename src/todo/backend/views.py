@@ -13,7 +13,7 @@ from todo.contracts.events import Outcome, ReminderKey
 from todo.dapr.client import Dapr
 from todo.dapr.errors import DaprError
 from todo.domain.task import Task
-from todo.messaging import outbox
+from todo.messaging import outbox, pause
 from todo.messaging.postgres import Executor, Row
 
 log = structlog.get_logger()
@@ -50,7 +50,11 @@ async def pipeline(db: Executor, dapr: Dapr, now: dt.datetime) -> dict[str, Any]
     oldest = depth["oldest"]
     summary = await ask(dapr, names.NOTIFICATION.app_id, schedule.SUMMARY, {}, schedule.Summary)
     return {
-        "outbox": {"depth": depth["depth"], "oldest_seconds": (now - oldest).total_seconds() if oldest else 0},
+        "outbox": {
+            "depth": depth["depth"],
+            "oldest_seconds": (now - oldest).total_seconds() if oldest else 0,
+            "paused": await pause.in_force(db),
+        },
         "dead_letters": dict.fromkeys(("open", "replayed", "discarded"), 0) | await letters.counts(db),
         "schedule": summary,
         "sidecar_ready": await dapr.is_ready(),

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import todo
-from todo.cli import operators, system, tasks
+from todo.cli import components, operators, rotate, swap, system, tasks, tokens, topics
 
 app = typer.Typer(
     help="Tasks, reminders and recurring tasks, and the system behind them.",
@@ -36,6 +36,11 @@ def _options(
 system.register(app)
 tasks.register(app)
 operators.register(app)
+tokens.register(app)
+rotate.register(app)
+swap.register(app)
+topics.register(app)
+components.register(app)
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ class Session:
     place: Place
     api: Api
     mailbox: Mailbox | None
-    user: int
+    user: int | None  # None: the caller, whoever that is
     as_json: bool
 
     def show(self, answer: Answer[T], render: Callable[[T], RenderableType]) -> None:
@@ -75,7 +75,8 @@ class Session:
         if len(found) == 1:
             return found[0].id
         if not found:
-            raise NoError(f"user {self.user} has no task whose id begins with {text}")
+            whose = "you have" if self.user is None else f"user {self.user} has"
+            raise NoError(f"{whose} no task whose id begins with {text}")
         some = ", ".join(str(task.id)[: len(text) + 4] for task in found[:5])
         raise NoError(f"{len(found)} tasks begin with {text} ({some}): give more of it")
 
@@ -91,7 +92,12 @@ _DATA: Final = Annotated[
     Path | None,
     typer.Option("--data", envvar="TODO_DATA", metavar="FOLDER", help="The running system's data folder (./data)."),
 ]
-_USER: Final = Annotated[int, typer.Option("--user", envvar="TODO_USER", metavar="ID", help="Whose tasks.")]
+_USER: Final = Annotated[
+    int | None,
+    typer.Option(
+        "--user", envvar="TODO_USER", metavar="ID", help="Whose tasks: yours; under TODO_AUTH=local user 1's."
+    ),
+]
 
 
 def command(
@@ -106,7 +112,7 @@ def command(
             "as_json": (_JSON, False),
         }
         if with_user:
-            shared["user"] = (_USER, 1)
+            shared["user"] = (_USER, None)
 
         def entry(**given: Any) -> None:  # noqa: ANN401 - what the command line said
             common = {key: given.pop(key) for key in shared}
@@ -170,13 +176,13 @@ def _run(  # noqa: PLR0913 - what every command has
     api: str | None,
     data: Path | None,
     as_json: bool,
-    user: int = 1,
+    user: int | None = None,
 ) -> int:
     async def work() -> int | None:
         place = find(api, data)
         async with client.session() as http:
             mailbox = Mailbox(http, place.mailbox) if place.mailbox else None
-            session = Session(place, Api(http, place.api), mailbox, user, as_json)
+            session = Session(place, Api(http, place.api, place.api_token), mailbox, user, as_json)
             return await function(session, **given)
 
     return guarded(work, as_json=as_json)

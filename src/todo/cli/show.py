@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from todo.contracts.pause import Pause
 from todo.operations.client import Letter, LetterPage, Mail, Mails, Pipeline, Reminder, Step, Task, TaskPage, User, Why
 
 if TYPE_CHECKING:  # importing it costs more than everything else here
@@ -147,17 +148,22 @@ def pipeline(state: Pipeline) -> RenderableType:
     grid = _grid()
     held = state.schedule
     rows = {
-        "outbox": f"{_depth(state.outbox.depth)} events, the oldest {state.outbox.oldest_seconds:.1f} s old",
+        "outbox": f"{_depth(state.outbox.depth)} events, the oldest {state.outbox.oldest_seconds:.1f} s old"
+        + _paused(state.outbox.paused),
         "schedule": _counts(held.states) if held else "notification-service does not answer",
         "next reminder": f"{_instant(held.next_fire)} UTC" if held and held.next_fire else "none",
         "overdue since": f"{_instant(held.oldest_overdue)} UTC" if held and held.oldest_overdue else "nothing is",
-        "schedule's outbox": f"{_depth(held.outbox_depth)} events" if held else "",
+        "schedule's outbox": f"{_depth(held.outbox_depth)} events{_paused(held.relay_paused)}" if held else "",
         "dead letters": _counts(state.dead_letters),
         "sidecar": "ready" if state.sidecar_ready else "away: events wait in the outbox",
     }
     for name, value in rows.items():
         grid.add_row(name, value)
     return grid
+
+
+def _paused(held: Pause | None) -> str:
+    return f"; {held.text}" if held else ""
 
 
 def report(verdict: "Report") -> RenderableType:

@@ -83,8 +83,8 @@ async def add(  # noqa: PLR0913 - a task has this many parts
 ) -> None:
     """Add a task."""
     _check_repeat(repeat, from_completion, each)
-    draft: dict[str, Any] = {"title": title, "user_id": session.user}
-    draft |= _given(zone=zone, priority=priority, labels=label, notes=notes)
+    draft: dict[str, Any] = {"title": title}
+    draft |= _given(user_id=session.user, zone=zone, priority=priority, labels=label, notes=notes)
     if due is not None:
         draft |= _due(due, zone)
     if remind:

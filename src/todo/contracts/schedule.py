@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from todo.contracts.events import ReminderKey
+from todo.contracts.pause import Pause
 
 REMINDERS: Final = "internal/schedule/reminders"
 SUMMARY: Final = "internal/schedule/summary"
@@ -58,6 +59,7 @@ class Summary(msgspec.Struct, frozen=True):
     oldest_overdue: dt.datetime | None  # waiting since then although its time has come
     outbox_depth: int
     outbox_oldest: dt.datetime | None
+    relay_paused: Pause | None = None
 
 
 class PageQuery(msgspec.Struct, frozen=True):

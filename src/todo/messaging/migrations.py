@@ -12,10 +12,10 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from todo.messaging.database import connect
+from todo.messaging.database import Where, connect
 
 
-def migrate(url: str, schema: str, folder: Path, revision: str = "head") -> None:
+def migrate(url: Where, schema: str, folder: Path, revision: str = "head") -> None:
     """Bring the schema to a revision. Of replicas that start together one migrates, the others wait."""
     config = Config()
     config.set_main_option("script_location", str(folder))
@@ -35,7 +35,7 @@ def execute(op: ModuleType, statements: Sequence[str]) -> None:
         op.get_bind().exec_driver_sql(statement)
 
 
-async def _run(url: str, schema: str) -> None:
+async def _run(url: Where, schema: str) -> None:
     async def creator() -> Any:  # noqa: ANN401 - SQLAlchemy's type for a driver connection
         return await connect(url, schema, command_timeout=None, lock_timeout="120s")  # a revision may take its time
 

@@ -37,10 +37,13 @@ WITH emitted AS MATERIALIZED (
 SELECT id FROM emitted ORDER BY place
 """
 
-# $1 limit, $2 topics and $3 ids to leave out; oldest first, so that what one transaction wrote goes out in its order
+# $1 limit, $2 topics and $3 ids to leave out; oldest first, so that what one transaction wrote goes out in its order.
+# Nothing while the relay is paused (`messaging/pause.py`): the question costs no statement of its own.
 READ: Final = """
 SELECT id, topic, key, envelope, created_at FROM outbox
-WHERE topic <> ALL($2::text[]) AND id <> ALL($3::bigint[]) ORDER BY id LIMIT $1
+WHERE topic <> ALL($2::text[]) AND id <> ALL($3::bigint[])
+  AND NOT EXISTS (SELECT FROM relay_pause WHERE until > clock_timestamp())
+ORDER BY id LIMIT $1
 """
 
 # $1 ids

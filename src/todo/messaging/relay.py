@@ -2,12 +2,13 @@
 
 One relay per database is active: the holder of an advisory lock on the connection that also listens for wake-ups. It
 reads a batch, publishes it with no transaction open, and deletes what the broker took. A crash in between publishes
-again, and every consumer is idempotent. `idle_session_timeout` takes the lock from a relay that is frozen.
+again, and every consumer is idempotent. `idle_session_timeout` takes the lock from a relay that is frozen. While it is
+paused (`messaging/pause.py`) it publishes nothing and says so.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -16,15 +17,16 @@ import structlog
 from todo.contracts.clock import Clock
 from todo.dapr.client import Dapr, Message
 from todo.dapr.errors import CallRefusedError, DaprError, SidecarAwayError
-from todo.messaging import calls, metrics, outbox
+from todo.messaging import calls, metrics, outbox, pause
 from todo.messaging.backoff import BackOff
+from todo.messaging.database import OwnConnection
 from todo.messaging.failures import is_environment
 from todo.messaging.postgres import Connection, Row
 
 log = structlog.get_logger()
 
 ParkRow = Callable[[Row, str], Awaitable[None]]
-Connect = Callable[[], Awaitable[Connection]]
+Connect = Callable[[], Awaitable[OwnConnection]]
 
 BATCH: Final = 200
 PAGES: Final = 50  # batches of one drain: what waited meanwhile gets its turn
@@ -76,8 +78,7 @@ class Relay:
             rows = await connection.fetch(outbox.READ, BATCH, *waiting)
             if not rows:
                 return sent
-            for topic in dict.fromkeys(row["topic"] for row in rows):
-                sent += await self._publish_topic(connection, topic, [row for row in rows if row["topic"] == topic])
+            sent += await self._publish_page(connection, rows)
             await self._observe(connection)
         self._wake.set()  # there is more
         return sent
@@ -91,11 +92,13 @@ class Relay:
             metrics.relay_leading.set(1)
             log.info("relay leads", channel=self._channel)
             await connection.add_listener(self._channel, lambda *_: self._wake.set())
-            while True:
+            while not connection.is_outdated():
                 self._wake.clear()
                 await self.drain(connection)
+                await connection.execute(pause.FALL_QUIET)
                 await self._observe(connection)
                 await self._rest()
+            log.info("relay connects anew, the database login changed")
         finally:
             with suppress(Exception):
                 await connection.close(timeout=2)
@@ -122,16 +125,26 @@ class Relay:
             oldest = state["oldest"]
             metrics.outbox_age.set((self._clock() - oldest).total_seconds() if oldest else 0)
 
-    async def _publish_topic(self, connection: Connection, topic: str, rows: Sequence[Row]) -> int:
-        """Publish rows of one topic, call by call until one fails; returns how many went out."""
-        sent = 0
-        for call in calls.pieces(rows, lambda row: len(row["envelope"])):
+    async def _publish_page(self, connection: Connection, rows: Sequence[Row]) -> int:
+        """Publish rows topic by topic, each call by call until one fails; returns how many went out.
+
+        Whether it is paused was asked with the page, and is asked before each further call: which also shows, when
+        calls take long, that this session is alive.
+        """
+        sent, asked = 0, True
+        refused: set[str] = set()
+        for call in _calls(rows):
+            topic = call[0]["topic"]
+            if topic in refused:
+                continue
+            if not asked and await connection.fetchval(pause.IN_FORCE):
+                return sent
+            asked = False
             left = await self._publish(connection, call)
             self._remember(topic, call, left)
-            if left is None or left:  # failed calls may have taken long: show that this session is alive
-                await connection.execute("SELECT 1")
-                return sent + len(call) - len(call if left is None else left)
-            sent += len(call)
+            sent += 0 if left is None else len(call) - len(left)
+            if left is None or left:
+                refused.add(topic)
         return sent
 
     def _remember(self, topic: str, call: Sequence[Row], left: set[int] | None) -> None:
@@ -150,7 +163,7 @@ class Relay:
             return None
         waiting = [row for row in rows if str(row["id"]) in refused]
         await connection.execute(outbox.DELETE, [row["id"] for row in rows if str(row["id"]) not in refused])
-        while waiting and await self._settle(waiting[0]):
+        while waiting and not await connection.fetchval(pause.IN_FORCE) and await self._settle(waiting[0]):
             await connection.execute(outbox.DELETE, [waiting.pop(0)["id"]])
         return {row["id"] for row in waiting}
 
@@ -186,6 +199,12 @@ class Relay:
         else:
             metrics.published.labels(topic).inc()
         return True
+
+
+def _calls(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """The calls that publish a page: its topics one after the other, each in the order of its rows."""
+    for topic in dict.fromkeys(row["topic"] for row in rows):
+        yield from calls.pieces([row for row in rows if row["topic"] == topic], lambda row: len(row["envelope"]))
 
 
 def _message(row: Row) -> Message:

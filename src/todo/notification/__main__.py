@@ -1,6 +1,6 @@
 """`python -m todo.notification` serves, `python -m todo.notification migrate` brings the schema up to date.
 
-Environment: `DATABASE_URL`; to serve also what every service reads.
+Environment: `DATABASE_URL` or `DATABASE_URL_FILE`; to serve also what every service reads.
 """
 
 from todo.notification.app import APP, MIGRATIONS, create

@@ -22,7 +22,7 @@ from todo.contracts.schedule import (
     TasksQuery,
 )
 from todo.dapr.subscriber import UnavailableError
-from todo.messaging import outbox
+from todo.messaging import outbox, pause
 from todo.messaging.unit import Database
 from todo.notification import store
 from todo.notification.schedule import Reminder
@@ -74,6 +74,7 @@ async def _summary(database: Database) -> Summary:
             oldest_overdue=await store.oldest_overdue(tx.connection, tx.now),
             outbox_depth=depth["depth"] if depth else 0,
             outbox_oldest=depth["oldest"] if depth else None,
+            relay_paused=await pause.in_force(tx.connection),
         )
 
 

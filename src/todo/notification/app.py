@@ -18,7 +18,7 @@ from todo.dapr.client import Dapr
 from todo.dapr.subscriber import Subscription, UnavailableError
 from todo.messaging import parking
 from todo.messaging.consumer import Consumer
-from todo.messaging.database import connect, open_database
+from todo.messaging.database import Where, connect, follow, open_database
 from todo.messaging.oversized import OversizedRows
 from todo.messaging.relay import Relay
 from todo.messaging.sightings import DatabaseSightings
@@ -36,17 +36,17 @@ log = structlog.get_logger()
 APP: Final = names.NOTIFICATION
 SCHEMA: Final = APP.schema or ""
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
-REVISION: Final = "0002"  # the oldest this code can work with
+REVISION: Final = "0003"  # the oldest this code can work with
 CLOSING: Final = 5.0  # seconds for connections to finish
 
 
 def create(settings: Settings) -> Starlette:
-    """The service. Raises `SettingsError` when `DATABASE_URL` is not set."""
+    """The service. Raises `SettingsError` when nothing says where the database is."""
     return kit.create_app(settings, partial(compose, url=database_url()))
 
 
 @asynccontextmanager
-async def compose(settings: Settings, *, url: str, clock: Clock = utc_now) -> AsyncIterator[Parts]:
+async def compose(settings: Settings, *, url: Where, clock: Clock = utc_now) -> AsyncIterator[Parts]:
     """Everything that one running replica consists of."""
     async with (
         client.connect(settings.sidecar, settings.dapr_token) as dapr,
@@ -68,7 +68,7 @@ async def compose(settings: Settings, *, url: str, clock: Clock = utc_now) -> As
             jobs=_jobs(database, dapr, last_poll),
             internal=api.routes(database),
             needs={"database": partial(_check, database)},
-            background=[_relay(url, dapr, database).run],
+            background=[_relay(url, dapr, database).run, partial(follow, url, database.pool)],
         )
 
 
@@ -85,7 +85,7 @@ def _jobs(database: Database, dapr: Dapr, last_poll: LastPoll) -> list[Job]:
     ]
 
 
-def _relay(url: str, dapr: Dapr, database: Database) -> Relay:
+def _relay(url: Where, dapr: Dapr, database: Database) -> Relay:
     return Relay(
         partial(connect, url, SCHEMA),
         dapr,
@@ -116,7 +116,7 @@ async def _check(database: Database) -> None:
 
 
 @asynccontextmanager
-async def _database(url: str, clock: Clock) -> AsyncIterator[Database]:
+async def _database(url: Where, clock: Clock) -> AsyncIterator[Database]:
     database = await open_database(url, SCHEMA, clock)
     try:
         yield database

@@ -15,6 +15,8 @@ from uuid import UUID, uuid4
 import aiohttp
 import msgspec
 
+from todo.contracts.pause import Pause
+
 T = TypeVar("T")
 
 TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=3)
@@ -182,6 +184,7 @@ class LetterPage(msgspec.Struct, frozen=True):
 class Outbox(msgspec.Struct, frozen=True):
     depth: int
     oldest_seconds: float
+    paused: Pause | None = None
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -190,6 +193,7 @@ class Schedule(msgspec.Struct, frozen=True):
     oldest_overdue: dt.datetime | None
     outbox_depth: int
     outbox_oldest: dt.datetime | None
+    relay_paused: Pause | None = None
 
 
 class Pipeline(msgspec.Struct, frozen=True):
@@ -231,10 +235,11 @@ class Answer(Generic[T]):
 
 
 class _Http:
-    """Requests to one base address. Raises `UnreachableError` and `RefusedError`."""
+    """Requests to one base address, with the caller's token. Raises `UnreachableError` and `RefusedError`."""
 
-    def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, base: str, token: str | None = None) -> None:
         self._session = session
+        self._own = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
         self.base = base
 
     async def get(self, kind: type[T], path: str, **query: object) -> Answer[T]:
@@ -255,7 +260,7 @@ class _Http:
         repeatable: bool = False,
     ) -> Answer[T]:
         content = None if body is None else msgspec.json.encode(body)
-        sent = {"content-type": "application/json"} | dict(headers or {})
+        sent = self._own | dict(headers or {})
         params = {name: str(value) for name, value in (query or {}).items() if value is not None}
         status, answer = await self._send(method, path, content, sent, params, ATTEMPTS if repeatable else 1)
         if status >= 400:  # noqa: PLR2004 - HTTP
@@ -298,18 +303,18 @@ class _Http:
 
 
 class Api(_Http):
-    """backend's public API."""
+    """backend's public API. `user_id` None: the caller's own."""
 
     async def add_task(self, draft: Mapping[str, Any]) -> Answer[Task]:
         """Create a task; asked again under its key when the connection broke, so that it is made once."""
         headers = {"idempotency-key": str(uuid4())}
         return await self._ask("POST", "/tasks", Task, body=draft, headers=headers, repeatable=True)
 
-    async def tasks(self, user_id: int, **query: object) -> Answer[TaskPage]:
+    async def tasks(self, user_id: int | None, **query: object) -> Answer[TaskPage]:
         """A page of tasks; `query` as the API takes it: status, label, q, sort, cursor, limit."""
         return await self.get(TaskPage, "/tasks", user_id=user_id, **query)
 
-    async def all_tasks(self, user_id: int, **query: object) -> AsyncIterator[Task]:
+    async def all_tasks(self, user_id: int | None, **query: object) -> AsyncIterator[Task]:
         """Every task, page by page."""
         cursor: str | None = None
         while True:
@@ -320,32 +325,32 @@ class Api(_Http):
             if cursor is None:
                 return
 
-    async def task(self, user_id: int, task_id: UUID) -> Answer[Task]:
+    async def task(self, user_id: int | None, task_id: UUID) -> Answer[Task]:
         return await self.get(Task, f"/tasks/{task_id}", user_id=user_id)
 
-    async def edit(self, user_id: int, task_id: UUID, changes: Mapping[str, Any], version: int) -> Answer[Task]:
+    async def edit(self, user_id: int | None, task_id: UUID, changes: Mapping[str, Any], version: int) -> Answer[Task]:
         """Change fields of the version that was read."""
         headers = {"if-match": f'"{version}"'}
         path, query = f"/tasks/{task_id}", {"user_id": user_id}
         return await self._ask("PATCH", path, Task, body=changes, query=query, headers=headers)
 
-    async def complete(self, user_id: int, task_id: UUID) -> Answer[Task]:
+    async def complete(self, user_id: int | None, task_id: UUID) -> Answer[Task]:
         return await self._ask(
             "POST", f"/tasks/{task_id}/complete", Task, query={"user_id": user_id}, repeatable=True
         )  # completing again changes nothing
 
-    async def reopen(self, user_id: int, task_id: UUID) -> Answer[Task]:
+    async def reopen(self, user_id: int | None, task_id: UUID) -> Answer[Task]:
         return await self.post(Task, f"/tasks/{task_id}/reopen", user_id=user_id)
 
-    async def snooze(self, user_id: int, task_id: UUID, until: str, reminder: str | None) -> Answer[Task]:
+    async def snooze(self, user_id: int | None, task_id: UUID, until: str, reminder: str | None) -> Answer[Task]:
         body = {"until": until, "reminder": reminder}
         return await self.post(Task, f"/tasks/{task_id}/snooze", body, user_id=user_id)
 
-    async def delete(self, user_id: int, task_id: UUID, scope: str | None) -> Answer[None]:
+    async def delete(self, user_id: int | None, task_id: UUID, scope: str | None) -> Answer[None]:
         query = {"user_id": user_id, "scope": scope}
         return await self._ask("DELETE", f"/tasks/{task_id}", type(None), query=query)
 
-    async def why(self, user_id: int, task_id: UUID) -> Answer[Why]:
+    async def why(self, user_id: int | None, task_id: UUID) -> Answer[Why]:
         return await self.get(Why, f"/tasks/{task_id}/why", user_id=user_id)
 
     async def users(self) -> Answer[tuple[User, ...]]:

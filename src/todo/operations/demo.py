@@ -15,7 +15,7 @@ from todo.contracts.schedule import KnownTasks, TasksQuery
 from todo.dapr.client import Dapr
 from todo.dapr.client import connect as connect_sidecar
 from todo.dapr.errors import DaprError
-from todo.operations import client, verify
+from todo.operations import client, ports, verify
 from todo.operations.client import Api, Mail, Mailbox, Step, Task
 from todo.operations.find import Place
 from todo.operations.logs import LogSink
@@ -99,7 +99,8 @@ async def demonstrate(say: Say, options: UpOptions | None = None) -> Story:
 
 def place_of(system: System) -> Place:
     """Where a running system's parts are."""
-    return Place(system.backend_url, system.addresses["daprlet"], system.data.api_token, system.mailbox_url)
+    sidecar = f"http://{ports.LOOPBACK}:{system.ports[ports.sidecar(names.BACKEND.app_id)]}"
+    return Place(system.backend_url, sidecar, system.data.api_token, system.mailbox_url)
 
 
 async def _play(scene: "_Scene", place: Place) -> tuple[tuple[str, ...], verify.Report | None]:

@@ -1,6 +1,7 @@
 """A private PostgreSQL server: found, initialised, recovered, started and stopped as a child process.
 
-Reachable only through a Unix socket in a folder of mode 0700, never by TCP; whoever may enter the folder is trusted.
+Reachable only through a Unix socket in a folder of mode 0700, never by TCP; whoever may enter the folder is trusted to
+be its operator. The roles of services (`logins.py`) show a password all the same, as they do to any other server.
 """
 
 import asyncio
@@ -22,7 +23,8 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote
 
-from todo.operations import processes
+from todo.operations import logins, processes
+from todo.operations.datafolder import write_secret
 
 USER: Final = "todo"
 DATABASE: Final = "todo"
@@ -35,6 +37,7 @@ BUILTIN_LOCALES_SINCE: Final = 17
 # After a crash: one call for the file system instead of an fsync for each of a thousand files.
 RECOVERY: Final = {"recovery_init_sync_method": "syncfs"} if sys.platform == "linux" else {}
 POLL_SECONDS: Final = 0.01
+ACCESS_RULES: Final = f"local all {','.join(logins.TURNS)} scram-sha-256\nlocal all {USER} trust\n"
 
 
 class PostgresError(RuntimeError):
@@ -46,8 +49,9 @@ class PostgresServer:
 
     `prepare()` makes the folder ready and stops what a killed supervisor left running; the caller must be the only one
     to use the folder (the data folder's lock). `command()` is then what to run, `is_ready()` tells when it serves.
-    As a context manager it does all of this itself. With `durable=False` a crash of the machine may lose everything and
-    commits are faster: for tests only.
+    As a context manager it does all of this itself. `login_dsn(file)` is for services that log in as a role of their
+    own, which `logins.admit` makes once the server serves. With `durable=False` a crash of the machine may lose
+    everything and commits are faster: for tests only.
     """
 
     def __init__(
@@ -70,6 +74,21 @@ class PostgresServer:
         host = quote(os.fspath(self.socket_folder), safe="/")
         return f"postgresql://{USER}@/{database}?host={host}&port={SOCKET_PORT}"
 
+    def login_dsn(self, place: Path) -> str:
+        """Return the DSN that the file holds for services, made with a fresh password when there is none.
+
+        Written anew when the folder has moved since, and the socket with it.
+        """
+        try:
+            written = place.read_text().strip()
+        except FileNotFoundError:
+            written = ""
+        login = logins.of_dsn(written) if written else logins.fresh()
+        dsn = login.dsn(self.dsn)
+        if dsn != written:
+            write_secret(place, dsn.encode())
+        return dsn
+
     @property
     def environment(self) -> Mapping[str, str]:
         """What the server needs of the environment; locale and time zone are ours, not the machine's."""
@@ -83,6 +102,7 @@ class PostgresServer:
         self._bin()
         for folder in (self.folder, self.socket_folder):
             _make_private(folder, self.account)
+        self._write_access_rules()
         if (self.cluster / "PG_VERSION").exists():
             self._stop_leftovers()
         else:
@@ -158,8 +178,18 @@ class PostgresServer:
             self._binaries = find_binaries(self.cluster)
         return self._binaries
 
+    def _write_access_rules(self) -> None:
+        write_secret(self._rules, ACCESS_RULES.encode())
+        if self.account:
+            os.chown(self._rules, *self.account)
+
+    @property
+    def _rules(self) -> Path:
+        return self.folder / "access.conf"
+
     def _settings(self) -> Iterator[str]:
         for name, value in {
+            "hba_file": os.fspath(self._rules),
             "listen_addresses": "",
             "unix_socket_directories": os.fspath(self.socket_folder),
             "unix_socket_permissions": "0700",

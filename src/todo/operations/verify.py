@@ -31,6 +31,7 @@ from todo.contracts.invocation import (
     Unfollowed,
     UnfollowedQuery,
 )
+from todo.contracts.pause import Pause
 from todo.contracts.schedule import (
     KnownTask,
     KnownTasks,
@@ -108,6 +109,7 @@ class Collected:
     mails: Mapping[str, int] | None = None
     mails_from: dt.datetime | None = None
     outboxes: Mapping[str, float] = field(default_factory=dict)  # the age of the oldest entry in seconds, by service
+    paused: Mapping[str, Pause | None] = field(default_factory=dict)  # relays, by service
     letters: Sequence[Letter] = ()
 
 
@@ -127,7 +129,7 @@ async def verify(place: Place, *, wait: float = 0.0, grace: float = 10.0) -> Rep
     `NoAnswerError`.
     """
     async with client.session() as http, connect_sidecar(place.sidecar, place.token) as dapr:
-        api = Api(http, place.api)
+        api = Api(http, place.api, place.api_token)
         mailbox = Mailbox(http, place.mailbox) if place.mailbox else None
         return await settle(lambda: collect(api, dapr, mailbox), wait=wait, grace=grace)
 
@@ -288,7 +290,13 @@ def _pipeline(said: Collected, grace: dt.timedelta) -> Iterator[Finding]:
     """Nothing is stuck, nothing was given up."""
     for app_id, age in said.outboxes.items():
         if age > grace.total_seconds():
-            yield Finding(Kind.OUTBOX_STUCK, app_id, "its outbox holds events that nobody publishes")
+            held = said.paused.get(app_id)
+            why = (
+                f"its relay is paused by {held.holder} ({held.reason})"
+                if held
+                else "its outbox holds events that nobody publishes"
+            )
+            yield Finding(Kind.OUTBOX_STUCK, app_id, why)
     for letter in said.letters:
         detail = f"{letter.app} could not process {letter.event_type or 'an event'} on {letter.topic}: {letter.error}"
         yield Finding(Kind.DEAD_LETTER, str(letter.id), detail)
@@ -379,6 +387,7 @@ async def collect(api: Api, dapr: Dapr, mailbox: Mailbox | None, *, mailbox_keep
             names.BACKEND.app_id: backend_outbox.oldest_seconds,
             names.NOTIFICATION.app_id: (summary.now - waiting).total_seconds() if waiting else 0.0,
         },
+        paused={names.BACKEND.app_id: backend_outbox.paused, names.NOTIFICATION.app_id: summary.relay_paused},
         letters=await _open_letters(api),
     )
 

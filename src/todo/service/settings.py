@@ -1,7 +1,7 @@
 """Settings come from the environment and nowhere else; what is missing or wrong is named before anything starts.
 
-Every service reads DAPR_API_TOKEN, APP_API_TOKEN, APP_PORT, DAPR_HTTP_PORT or DAPR_HTTP_ENDPOINT, TODO_HOST, TODO_AUTH,
-TODO_LOG_FORMAT (json | pretty) and TODO_LOG_LEVEL.
+Every service reads DAPR_API_TOKEN, APP_API_TOKEN, APP_PORT, DAPR_HTTP_PORT or DAPR_HTTP_ENDPOINT, TODO_HOST, TODO_AUTH
+(local | required), TODO_LOG_FORMAT (json | pretty) and TODO_LOG_LEVEL.
 """
 
 import os
@@ -9,6 +9,7 @@ import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from todo.contracts.names import App
 from todo.dapr.client import sidecar_url
@@ -16,6 +17,7 @@ from todo.dapr.client import sidecar_url
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _HOST = r"(?:\[[0-9a-fA-F:.]+\]|[^/?#:,@\[\]]*)(?::[0-9]+)?"
 _POSTGRES_URL = re.compile(rf"postgres(?:ql)?://(?:[^/?#]*@)?{_HOST}(?:,{_HOST})*(?:[/?].*)?")
+AUTH_MODES = ("local", "required")
 LOG_FORMATS = ("json", "pretty")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -35,6 +37,7 @@ class Settings:
     instance: str  # this replica, the same after a restart in place
     dapr_token: str = field(repr=False)
     app_token: str = field(repr=False)
+    auth: str = "local"
     log_format: str = "json"
     log_level: str = "info"
 
@@ -42,13 +45,12 @@ class Settings:
 def read_settings(app: App, environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings of one service. Raises `SettingsError`."""
     port = _port(environ, "APP_PORT", app.port)
-    if environ.get("TODO_AUTH", "local") != "local":
-        raise SettingsError(f"TODO_AUTH is {environ['TODO_AUTH']!r}: this version knows 'local'")
+    auth = _choice(environ, "TODO_AUTH", "local", AUTH_MODES)
     host = environ.get("TODO_HOST", "127.0.0.1")
-    if host not in LOOPBACK:
+    if auth == "local" and host not in LOOPBACK:
         raise SettingsError(
             f"TODO_HOST is {host!r}, but TODO_AUTH=local believes every caller and therefore binds to loopback only:"
-            " set TODO_HOST=127.0.0.1"
+            " set TODO_HOST=127.0.0.1, or TODO_AUTH=required"
         )
     log_format = _choice(environ, "TODO_LOG_FORMAT", "json", LOG_FORMATS)
     log_level = _choice(environ, "TODO_LOG_LEVEL", "info", LOG_LEVELS)
@@ -60,6 +62,7 @@ def read_settings(app: App, environ: Mapping[str, str] = os.environ) -> Settings
         instance=f"{environ.get('HOSTNAME') or socket.gethostname()}:{port}",
         dapr_token=required(environ, "DAPR_API_TOKEN"),
         app_token=required(environ, "APP_API_TOKEN"),
+        auth=auth,
         log_format=log_format,
         log_level=log_level,
     )
@@ -73,12 +76,28 @@ def required(environ: Mapping[str, str], name: str) -> str:
     return value
 
 
-def database_url(environ: Mapping[str, str] = os.environ) -> str:
-    """`DATABASE_URL`, looked at before anything connects. Raises `SettingsError`, which does not show it."""
-    url = required(environ, "DATABASE_URL")
-    if _POSTGRES_URL.fullmatch(url) is None:
-        raise SettingsError("DATABASE_URL is not of the form postgresql://user:password@host:5432/database")
-    return url
+def database_url(environ: Mapping[str, str] = os.environ) -> str | Path:
+    """`DATABASE_URL`, or the file that `DATABASE_URL_FILE` names and that is read for every new connection.
+
+    Looked at before anything connects. Raises `SettingsError`, which does not show the DSN.
+    """
+    file = environ.get("DATABASE_URL_FILE")
+    if not file:
+        _check_dsn(required(environ, "DATABASE_URL"), "DATABASE_URL is")
+        return environ["DATABASE_URL"]
+    if environ.get("DATABASE_URL"):
+        raise SettingsError("DATABASE_URL and DATABASE_URL_FILE are both set: unset one of them")
+    place = Path(file)
+    try:
+        _check_dsn(place.read_text().strip(), f"what {place} holds (DATABASE_URL_FILE) is")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"DATABASE_URL_FILE: {place} cannot be read ({error}): mount or write it first") from error
+    return place
+
+
+def _check_dsn(dsn: str, what: str) -> None:
+    if _POSTGRES_URL.fullmatch(dsn) is None:
+        raise SettingsError(f"{what} not of the form postgresql://user:password@host:5432/database")
 
 
 def _choice(environ: Mapping[str, str], name: str, default: str, choices: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.integration.backend.callers import Guarded, guarded_backend
 from tests.integration.backend.scenario import MovableClock, Scenario, first_user, prepare
 from tests.integration.backend.service import Api, Running, client, running_backend
 from tests.support.emptying import empty
@@ -51,6 +52,13 @@ def service(pg_server: PostgresServer) -> Iterator[Running]:
         url = thread.submit(asyncio.run, _migrated(pg_server)).result()
     with running_backend(url) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def guarded(pg_server: PostgresServer) -> Iterator[Guarded]:
+    """The same under TODO_AUTH=required, with a provider; nobody is limited."""
+    with guarded_backend(pg_server) as guarded:
+        yield guarded
 
 
 async def _migrated(server: PostgresServer) -> str:

@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -44,15 +44,17 @@ class Running:
 
 
 @contextmanager
-def running_backend(database_url: str) -> Iterator[Running]:
-    """Serve until the block ends, then drain."""
+def running_backend(database_url: str, **settings: str) -> Iterator[Running]:
+    """Serve until the block ends, then drain. `settings` are added to the environment."""
     ready: threading.Event = threading.Event()
     box: dict[str, Any] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATABASE_URL", database_url)
         patch.setenv("TODO_EMAIL", "ada@example.test")
         patch.setenv("TODO_ZONE", "Europe/Berlin")
-        thread = threading.Thread(target=lambda: asyncio.run(_serve(box, ready)))
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        thread = threading.Thread(target=lambda: asyncio.run(_serve(box, ready, settings)))
         thread.start()
         try:
             assert ready.wait(30), "it does not serve"
@@ -65,7 +67,7 @@ def running_backend(database_url: str) -> Iterator[Running]:
         assert not thread.is_alive()
 
 
-async def _serve(box: dict[str, Any], ready: threading.Event) -> None:
+async def _serve(box: dict[str, Any], ready: threading.Event, settings: Mapping[str, str]) -> None:
     try:
         broker = Broker()
         await broker.start()
@@ -75,6 +77,7 @@ async def _serve(box: dict[str, Any], ready: threading.Event) -> None:
             "DAPR_API_TOKEN": "dapr-token",
             "APP_API_TOKEN": APP_TOKEN,
             "HOSTNAME": f"host-{next(_names)}",
+            **settings,
         }
         app = create_app(read_settings(names.BACKEND, environ))
         server = box["server"] = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
@@ -106,11 +109,17 @@ class Answer:
 
 
 class Api:
-    """Calls as one user. Every answer must be one that the OpenAPI document names, and must leak nothing."""
+    """Calls as one user. Every answer must be one that the OpenAPI document names, and must leak nothing.
 
-    def __init__(self, http: aiohttp.ClientSession, document: dict[str, Any], user_id: int) -> None:
+    With a token its user is the one who calls, and is not named.
+    """
+
+    def __init__(
+        self, http: aiohttp.ClientSession, document: dict[str, Any], user_id: int, token: str | None = None
+    ) -> None:
         self._http = http
         self._document = document
+        self._own = {"authorization": f"Bearer {token}"} if token else {}
         self.user_id = user_id
 
     def of(self, user_id: int) -> "Api":
@@ -126,8 +135,8 @@ class Api:
         query: dict[str, str] | None = None,
         **headers: str,
     ) -> Answer:
-        params = {"user_id": str(self.user_id)} | (query or {})
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        params = ({} if self._own else {"user_id": str(self.user_id)}) | (query or {})
+        sent = self._own | {name.replace("_", "-"): value for name, value in headers.items()}
         if data is not None:
             sent.setdefault("content-type", "application/json")
         body = {"data": data} if data is not None else {"json": json} if json is not None else {}
@@ -145,7 +154,8 @@ class Api:
 
     async def task(self, **fields: object) -> dict[str, Any]:
         """A new task of this user."""
-        answer = await self.post("/tasks", {"title": "Pay rent", "user_id": self.user_id} | fields)
+        whose = {} if self._own else {"user_id": self.user_id}
+        answer = await self.post("/tasks", {"title": "Pay rent"} | whose | fields)
         assert answer.status == 201, answer
         task: dict[str, Any] = answer.body
         return task

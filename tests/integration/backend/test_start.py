@@ -40,6 +40,10 @@ def start(*arguments: str, **environ: str) -> tuple[int, str]:
         ("TODO_ZONE", "Berlin"),
         ("TODO_LOG_LEVEL", "loud"),
         ("TODO_LOG_FORMAT", "xml"),
+        ("TODO_AUTH", "none"),
+        ("TODO_HOST", "0.0.0.0"),
+        ("TODO_OIDC_ISSUER", "https://id.example.org"),
+        ("TODO_RATE", "5"),
     ],
 )
 def test_a_setting_that_is_wrong_is_named_in_one_line(name: str, value: str) -> None:
@@ -48,6 +52,12 @@ def test_a_setting_that_is_wrong_is_named_in_one_line(name: str, value: str) -> 
     assert said.startswith("error: ")
     assert name in said
     assert said.count("\n") == 1
+
+
+def test_a_provider_that_could_be_anybody_is_refused_in_one_line() -> None:
+    code, said = start(TODO_AUTH="required", TODO_OIDC_ISSUER="http://id.example.org", TODO_OIDC_AUDIENCE="todo")
+    assert (code, said.count("\n")) == (1, 1)
+    assert "TODO_OIDC_ISSUER" in said
 
 
 def test_a_migration_without_its_database_url_says_so() -> None:

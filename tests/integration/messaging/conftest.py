@@ -10,7 +10,7 @@ from tests.support.emptying import empty
 from tests.support.postgres import Databases
 from tests.support.publishing import Broker, running_broker
 from todo.dapr.client import Dapr, connect
-from todo.messaging import outbox, sightings
+from todo.messaging import outbox, pause, sightings
 from todo.messaging.database import open_database
 from todo.messaging.unit import Database
 from todo.operations.postgres import PostgresServer
@@ -33,7 +33,7 @@ async def prepare(url: str) -> None:
     """A service's schema with what every service carries, and a table of its own."""
     connection = await asyncpg.connect(url)
     await connection.execute(f"CREATE SCHEMA {SCHEMA}; SET search_path = {SCHEMA}")
-    for statement in [*outbox.CREATE, *sightings.CREATE, "CREATE TABLE effects (name text, seq int)"]:
+    for statement in [*outbox.CREATE, *pause.CREATE, *sightings.CREATE, "CREATE TABLE effects (name text, seq int)"]:
         await connection.execute(statement)
     await connection.close()
 

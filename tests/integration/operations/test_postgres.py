@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.children import until
 from tests.support.postgres import Databases
-from todo.operations import processes
+from todo.operations import logins, processes
 from todo.operations.postgres import PostgresError, PostgresServer, find_binaries
 
 
@@ -187,3 +187,66 @@ async def test_programs_below_a_closed_folder_run_with_one_right_of_root_at_most
             rights = dict(line.split(":\t") for line in status.splitlines() if line.startswith(("Cap", "Uid")))
             assert {int(rights[kind], 16) for kind in ("CapPrm", "CapEff", "CapInh")} <= {0, 1 << 1}
             assert "0" not in rights["Uid"].split()
+
+
+async def test_a_service_logs_in_as_a_role_of_its_own_with_a_password(tmp_path: Path) -> None:
+    async with PostgresServer(tmp_path / "pg", durable=False) as server:
+        dsn = server.login_dsn(tmp_path / "dsn")
+        await logins.admit(server.dsn, logins.of_dsn(dsn))
+        assert (tmp_path / "dsn").stat().st_mode & 0o777 == 0o600
+        assert await fetch(dsn, "SELECT session_user || ' as ' || current_user") == "todo_a as todo_owner"
+        wrong = logins.fresh().dsn(dsn)
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await fetch(wrong, "SELECT 1")
+        assert await logins.is_refused(wrong)
+        assert not await logins.is_refused(dsn)
+
+
+async def test_a_folder_that_has_moved_keeps_its_login(tmp_path: Path) -> None:
+    async with PostgresServer(tmp_path / "pg", durable=False) as server:
+        dsn = server.login_dsn(tmp_path / "dsn")
+        await logins.admit(server.dsn, logins.of_dsn(dsn))
+    (tmp_path / "pg").rename(tmp_path / "moved")
+    async with PostgresServer(tmp_path / "moved", durable=False) as server:
+        moved = server.login_dsn(tmp_path / "dsn")
+        assert moved != dsn
+        assert await fetch(moved, "SELECT 1") == 1
+
+
+async def test_tables_belong_to_the_owner_whoever_makes_them(tmp_path: Path) -> None:
+    """What the operator made before there were roles, and what either role makes, both may change."""
+    async with PostgresServer(tmp_path / "pg", durable=False) as server:
+        await execute(server.dsn, "CREATE SCHEMA shop; CREATE TABLE shop.old (id bigint GENERATED ALWAYS AS IDENTITY)")
+        dsns = [logins.fresh(role).dsn(server.dsn) for role in logins.TURNS]
+        for dsn in dsns:
+            await logins.admit(server.dsn, logins.of_dsn(dsn))
+        await execute(dsns[0], "CREATE TABLE shop.of_a (); CREATE TABLE in_public (); CREATE SCHEMA mine")
+        await execute(dsns[1], "ALTER TABLE shop.of_a ADD n int; DROP TABLE in_public; CREATE TABLE mine.of_b ()")
+        await execute(dsns[1], "ALTER TABLE shop.old ADD n int; INSERT INTO shop.old DEFAULT VALUES")
+        owners = "SELECT string_agg(DISTINCT tableowner, ' ') FROM pg_tables WHERE schemaname IN ('shop', 'mine')"
+        assert await fetch(dsns[0], owners) == logins.OWNER
+
+
+async def test_a_role_kept_out_is_refused_and_its_sessions_are_told(tmp_path: Path) -> None:
+    async with PostgresServer(tmp_path / "pg", durable=False) as server:
+        a, b = (logins.fresh(role).dsn(server.dsn) for role in logins.TURNS)
+        await logins.admit(server.dsn, logins.of_dsn(a))
+        await logins.admit(server.dsn, logins.of_dsn(b))
+        connection = await asyncpg.connect(a, server_settings={"application_name": "left"})
+        assert await logins.sessions(b, "todo_a") == ["left"]
+        await logins.keep_out(server.dsn, "todo_a")
+        assert await logins.is_refused(a)
+        assert await connection.fetchval("SELECT 1") == 1
+        await connection.close()
+        assert await fetch(b, "SELECT 1") == 1
+
+
+async def test_a_role_is_no_superuser_and_still_tells_which_cluster_it_is_in(tmp_path: Path) -> None:
+    async with PostgresServer(tmp_path / "pg", durable=False) as server:
+        dsn = server.login_dsn(tmp_path / "dsn")
+        await logins.admit(server.dsn, logins.of_dsn(dsn))
+        assert await fetch(dsn, "SELECT system_identifier IS NOT NULL FROM pg_control_system()") is True
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await execute(dsn, "CREATE ROLE another")
+        with pytest.raises(asyncpg.PostgresError):
+            await fetch(dsn.replace("todo_a", "postgres"), "SELECT 1")

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from tests.support import children
-from todo.operations import datafolder, processes, runfile, system, up
+from todo.operations import datafolder, host, processes, runfile, system, up
 from todo.operations.datafolder import AlreadyRunningError
 from todo.operations.supervisor import State
 from todo.operations.system import AddressNeededError, UpOptions, running_system
@@ -36,20 +36,20 @@ sys.argv[1:] = ports
 NO_MAIL_SERVER = {key: value for key, value in os.environ.items() if key not in system.HANDED_OUT}
 
 
-def use_stand_ins(composition: Any, run_files: Any, local: Path) -> None:  # noqa: ANN401 - modules to change
+def use_stand_ins(programs: Any, run_files: Any, local: Path) -> None:  # noqa: ANN401 - modules to change
     (local / "resources").mkdir(parents=True, exist_ok=True)
     (local / "dapr.yaml").write_text("version: 1\n")
     run_files.LOCAL = local
-    real = composition._python
+    real = programs.python
     program = [sys.executable, "-S", "-c", STAND_IN + children.SERVER]
-    composition._python = lambda module: real(module) if module in REAL else program
+    programs.python = lambda module: real(module) if module in REAL else program
 
 
 @pytest.fixture(autouse=True)
 def stand_ins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(runfile, "LOCAL", runfile.LOCAL)
-    monkeypatch.setattr(system, "_python", system._python)
-    use_stand_ins(system, runfile, tmp_path / "local")
+    monkeypatch.setattr(host, "python", host.python)
+    use_stand_ins(host, runfile, tmp_path / "local")
 
 
 def options(folder: Path, **changes: Any) -> UpOptions:  # noqa: ANN401 - any of the options
@@ -146,10 +146,10 @@ import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from tests.integration.operations import test_system
-from todo.operations import processes, runfile, system
+from todo.operations import host, processes, runfile, system
 
 async def main():
-    test_system.use_stand_ins(system, runfile, Path(sys.argv[1]) / "local")
+    test_system.use_stand_ins(host, runfile, Path(sys.argv[1]) / "local")
     if sys.argv[3] == "orphans":
         launched = processes.launched
         processes.launched = lambda command, *, death_signal, user=None: launched(command, death_signal=0, user=user)
@@ -228,12 +228,12 @@ async def test_up_with_a_taken_port_ends_with_one_message(tmp_path: Path, capsys
 async def test_up_whose_migration_fails_shows_why_and_ends_with_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stand_in = system._python
+    stand_in = host.python
 
     def broken(module: str) -> list[str]:
         failing = children.program("raise SystemExit('relation is missing')")
         return failing if module == "todo.backend" else stand_in(module)
 
-    monkeypatch.setattr(system, "_python", broken)
+    monkeypatch.setattr(host, "python", broken)
     assert await up.up(options(tmp_path / "data")) == 1
     assert re.search(r"migrate-backend exited with code 1:\n  relation is missing", capsys.readouterr().err)

@@ -28,7 +28,8 @@ def test_every_command_promised_is_there() -> None:
     names = {" ".join(path) for path in COMMANDS}
     assert names >= {
         *("up", "demo", "add", "list", "show", "edit", "done", "reopen", "snooze", "delete", "why", "mailbox"),
-        *("pipeline", "verify", "user add", "user list"),
+        *("pipeline", "verify", "user add", "user list", "components check", "swap"),
+        *(f"topics {verb}" for verb in ("list", "create", "check", "trim")),
         *(f"dead-letters {verb}" for verb in ("list", "show", "replay", "discard")),
     }
 
@@ -62,6 +63,13 @@ def test_a_wrong_command_line_ends_with_2() -> None:
         ["up", "--port", "backend=70000"],
         ["up", "--port", f"backend={'9' * 5000}"],
         ["up", "--replicas", "backend=101"],
+        ["up", "--engine", "dpar"],
+        ["up", "--broker", "kafka"],
+        ["up", "--standby", "redis"],
+        ["up", "--engine", "dapr", "--chaos", "7"],
+        ["swap"],
+        ["swap", "--to", "redis", "--timeout", "0"],
+        ["topics", "list", "--component", "pubsub.yaml"],
     ):
         assert RUNNER.invoke(app, arguments).exit_code == 2, arguments
 

@@ -16,6 +16,7 @@ from todo.contracts.events import (
     ReminderOutcome,
     TaskSnapshot,
 )
+from todo.contracts.pause import Pause
 from todo.contracts.schedule import KnownTask, ScheduledReminder
 from todo.email_delivery.letter import Letters
 from todo.email_delivery.mime import Mailbox
@@ -155,6 +156,13 @@ DISAGREEMENTS = [
 @pytest.mark.parametrize(("kind", "said"), DISAGREEMENTS, ids=[str(kind) for kind, _ in DISAGREEMENTS])
 def test_each_disagreement_is_found(kind: Kind, said: Collected) -> None:
     assert kind in {finding.kind for finding in compare(said, GRACE)}
+
+
+def test_an_outbox_that_waits_for_a_pause_says_whose() -> None:
+    """And not until when: that moves on between two looks, and only what both find is told."""
+    held = Pause(NOW, "todo swap", "from kafka to redis", quiet=True)
+    (finding,) = compare(collected(outboxes={"backend": 11.0}, paused={"backend": held}), GRACE)
+    assert finding == Finding(Kind.OUTBOX_STUCK, "backend", "its relay is paused by todo swap (from kafka to redis)")
 
 
 def test_every_kind_is_tried() -> None:

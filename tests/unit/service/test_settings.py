@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from todo.contracts import names
@@ -10,6 +12,11 @@ def test_defaults_are_the_table_of_names() -> None:
     settings = read_settings(names.BACKEND, TOKENS)
     assert (settings.host, settings.port, settings.sidecar) == ("127.0.0.1", 8000, "http://127.0.0.1:3500")
     assert settings.instance == "pod-1:8000"
+
+
+def test_who_knows_its_callers_may_listen_anywhere() -> None:
+    settings = read_settings(names.BACKEND, TOKENS | {"TODO_AUTH": "required", "TODO_HOST": "0.0.0.0"})
+    assert (settings.auth, settings.host) == ("required", "0.0.0.0")
 
 
 def test_tokens_are_not_shown() -> None:
@@ -47,3 +54,27 @@ def test_a_database_url_that_is_none_is_named_without_showing_it(url: str) -> No
 )
 def test_a_database_url_is_taken_as_it_is(url: str) -> None:
     assert database_url({"DATABASE_URL": url}) == url
+
+
+def test_a_file_that_holds_the_database_url_is_named_and_read_later(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text("postgresql://u:p@db/todo\n")
+    assert database_url({"DATABASE_URL_FILE": str(file)}) == file
+
+
+def test_two_places_for_the_database_url_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text("postgresql://u:p@db/todo")
+    with pytest.raises(SettingsError, match="DATABASE_URL and DATABASE_URL_FILE"):
+        database_url({"DATABASE_URL_FILE": str(file), "DATABASE_URL": "postgresql://u:p@db/todo"})
+
+
+@pytest.mark.parametrize("content", [None, "", "mysql://hush@db/todo", "\xff"])
+def test_a_file_without_a_database_url_is_named_without_showing_it(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "url"
+    if content is not None:
+        file.write_text(content, encoding="latin-1")
+    with pytest.raises(SettingsError, match="DATABASE_URL_FILE") as refused:
+        database_url({"DATABASE_URL_FILE": str(file)})
+    assert str(file) in str(refused.value)
+    assert "hush" not in str(refused.value)

@@ -8,7 +8,8 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from todo.backend.store.people import Owner
+from todo.backend.auth.scopes import Scope
+from todo.backend.store.people import ADDRESS, LONGEST_ADDRESS, LONGEST_NAME, Owner
 from todo.domain import reminder
 from todo.domain.due import Due, parse_due
 from todo.domain.recurrence import Mode, Policy
@@ -67,7 +68,11 @@ class TaskIn(_Input):
     """A new task."""
 
     title: Text = Field(examples=["Pay rent"])
-    user_id: int = Field(1, description="whose task; believed as given under TODO_AUTH=local")
+    user_id: int | None = Field(
+        None,
+        description="whose task: the caller's; under TODO_AUTH=local believed as given, 1 if it is not",
+        examples=[1],
+    )
     notes: Text = ""
     due_at: Instant | None = Field(None, description="an instant; without offset, a wall time in `zone`")
     due_date: Day | None = Field(None, description="a whole day")
@@ -147,13 +152,13 @@ class PreviewIn(_Input):
 
 
 class UserIn(_Input):
-    email: str = Field(max_length=254, pattern=r"^[^\s@<>\",;]+@[^\s@<>\",;]+$")
-    name: str = Field("", max_length=100)
+    email: str = Field(max_length=LONGEST_ADDRESS, pattern=ADDRESS)
+    name: str = Field("", max_length=LONGEST_NAME)
     zone: str = Field("UTC", max_length=64, description="IANA time zone")
 
 
 class UserPatch(_Input):
-    email: str = Field(max_length=254, pattern=r"^[^\s@<>\",;]+@[^\s@<>\",;]+$")
+    email: str = Field(max_length=LONGEST_ADDRESS, pattern=ADDRESS)
 
 
 class Fault(BaseModel):
@@ -177,6 +182,12 @@ class UserOut(BaseModel):
     email: str
     name: str
     zone: str
+
+
+class MeOut(UserOut):
+    """The caller, and what its token is good for."""
+
+    scopes: list[Scope]
 
 
 class RecurrenceOut(BaseModel):

@@ -13,6 +13,7 @@ from todo.backend.api import models, requests
 from todo.backend.api.models import UserIn, UserPatch
 from todo.backend.api.problems import answers
 from todo.backend.api.requests import IdempotencyKey, TheBackend
+from todo.backend.auth.scopes import Scope
 from todo.backend.commands import ConflictError, NotFoundError
 from todo.backend.store import letters, people
 from todo.backend.store.letters import Letter
@@ -21,7 +22,7 @@ from todo.domain.due import zone_info
 from todo.domain.errors import RuleError
 from todo.messaging.unit import Transaction
 
-router = APIRouter()
+router = APIRouter(dependencies=[requests.needs(Scope.OPERATOR)])
 
 Number = Annotated[int, Path(ge=1, le=requests.MAX_NUMBER)]
 

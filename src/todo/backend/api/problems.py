@@ -1,7 +1,8 @@
 """Errors as RFC 9457 problem documents: a stable type, what is wrong, where, the fix. No traces, no secrets."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import asyncpg
@@ -13,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from todo.backend.api.models import Problem
+from todo.backend.auth.errors import ForbiddenError, ProviderAwayError, TooManyError, UnauthenticatedError
 from todo.backend.commands import ConflictError, NotFoundError, StaleError
 from todo.dapr.subscriber import UnavailableError
 from todo.domain.errors import RuleError
@@ -23,6 +25,7 @@ log = structlog.get_logger()
 MEDIA_TYPE: Final = "application/problem+json"
 _TITLES: Final = {
     400: "bad request",
+    401: "not authenticated",
     403: "forbidden",
     404: "not found",
     405: "method not allowed",
@@ -32,11 +35,12 @@ _TITLES: Final = {
     415: "unsupported media type",
     422: "invalid input",
     428: "precondition required",
+    429: "too many requests",
     500: "internal error",
     503: "unavailable",
 }
 EVERYWHERE: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": Problem, "description": _TITLES[status]} for status in (403, 422, 503)
+    status: {"model": Problem, "description": _TITLES[status]} for status in (401, 403, 422, 429, 503)
 }
 _FIXES: Final = {
     "missing": "give it",
@@ -82,12 +86,15 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "description": _TITLES[status]} for status in statuses}
 
 
-def document(app: FastAPI) -> None:
-    """Name the media type of problems in the OpenAPI document: FastAPI knows one per route, that of its success."""
+def document(app: FastAPI, *, tokens: bool) -> None:
+    """Say in the OpenAPI document what FastAPI does not know: the media type of problems, and who wants a token."""
     write = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = write()
+        if tokens:
+            document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+            document["security"] = [{"bearer": []}]
         for path in document["paths"].values():
             for operation in path.values():
                 for status, response in operation["responses"].items():
@@ -96,22 +103,6 @@ def document(app: FastAPI) -> None:
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
-
-
-def install(app: FastAPI) -> None:
-    """Answer every error this way."""
-    app.add_exception_handler(RuleError, _rule)  # type: ignore[arg-type]  # Starlette types handlers for Exception
-    app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]
-    app.add_exception_handler(NotFoundError, _not_found)  # type: ignore[arg-type]
-    app.add_exception_handler(StaleError, _stale)  # type: ignore[arg-type]
-    app.add_exception_handler(ConflictError, _conflict)  # type: ignore[arg-type]
-    app.add_exception_handler(UnavailableError, _unavailable)
-    app.add_exception_handler(asyncpg.PostgresError, _unavailable)
-    app.add_exception_handler(asyncpg.InterfaceError, _unavailable)
-    app.add_exception_handler(asyncpg.InternalClientError, _unavailable)
-    app.add_exception_handler(OSError, _unavailable)
-    app.add_exception_handler(HTTPException, _http)  # type: ignore[arg-type]
-    app.add_exception_handler(Exception, _unexpected)
 
 
 async def _rule(_: Request, error: RuleError) -> Response:
@@ -171,3 +162,59 @@ async def _http(_: Request, error: HTTPException) -> Response:
 async def _unexpected(request: Request, error: Exception) -> Response:
     log.error("request failed", path=request.url.path, exc_info=error)
     return problem(500, "internal-error", "this is our fault; the log of the backend has the details")
+
+
+async def _unauthenticated(_: Request, error: UnauthenticatedError) -> Response:
+    """RFC 6750: what was given is called wrong only if something was given."""
+    fault = f', error="invalid_token", error_description="{error}"' if error.given else ""
+    kind = "invalid-token" if error.given else "not-authenticated"
+    return problem(401, kind, str(error), {"www-authenticate": f'Bearer realm="todo"{fault}'})
+
+
+async def _forbidden(_: Request, error: ForbiddenError) -> Response:
+    headers = {}
+    if error.scope:
+        headers["www-authenticate"] = f'Bearer realm="todo", error="insufficient_scope", scope="{error.scope}"'
+    return problem(403, error.kind, str(error), headers)
+
+
+async def _too_many(_: Request, error: TooManyError) -> Response:
+    return problem(429, "too-many-requests", str(error), {"retry-after": str(math.ceil(error.wait))})
+
+
+async def _provider_away(_: Request, error: ProviderAwayError) -> Response:
+    return problem(503, "identity-provider-away", f"{error}: try again", {"retry-after": "2"})
+
+
+Handler = Callable[[Request, Any], Awaitable[Response]]
+_HANDLERS: Final[dict[type[Exception], Handler]] = {
+    RuleError: _rule,
+    RequestValidationError: _invalid,
+    NotFoundError: _not_found,
+    StaleError: _stale,
+    ConflictError: _conflict,
+    UnauthenticatedError: _unauthenticated,
+    ForbiddenError: _forbidden,
+    TooManyError: _too_many,
+    ProviderAwayError: _provider_away,
+    UnavailableError: _unavailable,
+    asyncpg.PostgresError: _unavailable,
+    asyncpg.InterfaceError: _unavailable,
+    asyncpg.InternalClientError: _unavailable,
+    OSError: _unavailable,
+    HTTPException: _http,
+}
+ANSWERED: Final = tuple(_HANDLERS)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error this way."""
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def answer_to(request: Request, error: Exception) -> Response:
+    """Answer one of `ANSWERED` where no route is reached."""
+    handler = next(_HANDLERS[kind] for kind in type(error).__mro__ if kind in _HANDLERS)
+    return await handler(request, error)

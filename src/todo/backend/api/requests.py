@@ -4,20 +4,22 @@ import base64
 import datetime as dt
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
 from fastapi import Depends, Header, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as AsgiScope
 from structlog.contextvars import bound_contextvars
 
 from todo.backend.api.problems import problem
+from todo.backend.auth.callers import Caller
+from todo.backend.auth.scopes import Scope
 from todo.backend.commands import ConflictError, Context
 from todo.backend.store import answers, people
 from todo.backend.store.people import Owner
@@ -26,7 +28,6 @@ from todo.dapr.client import Dapr
 from todo.dapr.subscriber import UnavailableError
 from todo.domain.errors import RuleError
 from todo.messaging.unit import Database, Transaction
-from todo.service.settings import LOOPBACK
 
 MAX_BODY: Final = 1024 * 1024  # bytes
 MAX_KEY: Final = 200
@@ -60,14 +61,46 @@ def _of(request: Request) -> Backend:
     return backend
 
 
-async def _caller(
-    request: Request, user_id: Annotated[int, Query(description="whose; believed under TODO_AUTH=local")] = 1
-) -> Owner:
-    """The user a request is for. The one place where that is decided."""
-    return await find_owner(_of(request), user_id)
+UserId = Annotated[
+    int | None, Query(description="whose: the caller's; under TODO_AUTH=local believed as given, 1 if it is not")
+]
 
 
-async def find_owner(backend: Backend, user_id: int) -> Owner:
+async def owner(request: Request, user_id: int | None) -> Owner:
+    """The user a request is for. The one place where that is decided. Raises `ForbiddenError` and `RuleError`."""
+    return await _find_owner(_of(request), caller_of(request).acts_for(user_id))
+
+
+def caller_of(request: Request) -> Caller:
+    """Whom the gate let in."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+def needs(scope: Scope) -> Any:  # noqa: ANN401 - FastAPI's marker
+    """A route that only tokens of this scope open. Others are refused before anything of the request is looked at."""
+
+    async def check(request: Request) -> None:
+        caller_of(request).need(scope)
+
+    return Depends(check)
+
+
+async def _anybody(request: Request, user_id: UserId = None) -> Owner:
+    return await owner(request, user_id)
+
+
+async def _reader(request: Request, user_id: UserId = None) -> Owner:
+    caller_of(request).need(Scope.READ)
+    return await owner(request, user_id)
+
+
+async def _writer(request: Request, user_id: UserId = None) -> Owner:
+    caller_of(request).need(Scope.WRITE)
+    return await owner(request, user_id)
+
+
+async def _find_owner(backend: Backend, user_id: int) -> Owner:
     """A user by id. Raises `RuleError`."""
     if user_id in backend.owners:
         return backend.owners[user_id]
@@ -92,7 +125,9 @@ async def _expected_version(
 
 
 TheBackend = Annotated[Backend, Depends(_backend)]
-Caller = Annotated[Owner, Depends(_caller)]
+Reader = Annotated[Owner, Depends(_reader)]  # the caller, who may read their tasks
+Writer = Annotated[Owner, Depends(_writer)]  # the caller, who may change them
+Anybody = Annotated[Owner, Depends(_anybody)]  # the caller, whatever their token is good for
 Expected = Annotated[int | None, Depends(_expected_version)]
 IdempotencyKey = Annotated[
     str | None, Header(max_length=MAX_KEY, min_length=1, description="repeat a request safely when its answer was lost")
@@ -176,48 +211,13 @@ def read_cursor(cursor: str | None) -> tuple[dt.datetime, UUID] | None:
         raise RuleError("cursor", "it is not one of ours", "give back `next_cursor` as it came, or none") from None
 
 
-class LocalCallers:
-    """ASGI middleware of TODO_AUTH=local, which believes every caller: they must come from this machine.
-
-    A web page reaches loopback under a name of its own (DNS rebinding), or posts across origins; neither gets in.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (reason := _foreign(scope["method"], dict(scope["headers"]))):
-            await problem(403, "foreign-caller", reason)(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
-
-
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
-def _foreign(method: str, headers: Mapping[bytes, bytes]) -> str:
-    """Why a request is not from this machine, or nothing."""
-    if not _is_loopback(b"//" + headers.get(b"host", b"")):
-        return "under TODO_AUTH=local this API answers to 127.0.0.1, localhost and [::1] only"
-    if method not in _SAFE and not _is_loopback(headers.get(b"origin", b"//localhost")):
-        return "under TODO_AUTH=local pages of other origins change nothing here"
-    return ""
-
-
-def _is_loopback(url: bytes) -> bool:
-    try:
-        return urlsplit(url.decode("latin-1")).hostname in LOOPBACK
-    except ValueError:
-        return False
-
-
 class Traced:
     """ASGI middleware: continues the caller's trace or starts one; it is in every log line and in the answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(_PUBLIC):
             await self.app(scope, receive, send)
             return
@@ -240,7 +240,7 @@ class BodyLimit:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(_PUBLIC):
             await self.app(scope, receive, send)
             return
@@ -251,7 +251,7 @@ class BodyLimit:
         await self.app(scope, _counted(receive), send)
 
 
-_PUBLIC: Final = ("/tasks", "/users", "/dead-letters", "/occurrences", "/pipeline")
+_PUBLIC: Final = ("/tasks", "/me", "/users", "/dead-letters", "/occurrences", "/pipeline")
 
 
 def _counted(receive: Receive) -> Receive:
@@ -268,6 +268,7 @@ def _counted(receive: Receive) -> Receive:
     return counting
 
 
-async def _too_large(scope: Scope, receive: Receive, send: Send) -> None:
-    response = problem(413, "too-large", f"the body is larger than {MAX_BODY:,} bytes", {"connection": "close"})
+async def _too_large(scope: AsgiScope, receive: Receive, send: Send) -> None:
+    """The server drops what is still to come; closing on it would reset the connection and lose this answer."""
+    response = problem(413, "too-large", f"the body is larger than {MAX_BODY:,} bytes")
     await response(scope, receive, send)

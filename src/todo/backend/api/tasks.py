@@ -11,7 +11,8 @@ from todo.backend import commands, views
 from todo.backend.api import models, requests
 from todo.backend.api.models import PreviewIn, SnoozeIn, TaskIn, TaskPatch
 from todo.backend.api.problems import answers
-from todo.backend.api.requests import Caller, Expected, IdempotencyKey, TheBackend
+from todo.backend.api.requests import Expected, IdempotencyKey, Reader, TheBackend, Writer
+from todo.backend.auth.scopes import Scope
 from todo.backend.commands import Draft, NotFoundError
 from todo.backend.store import tasks as store
 from todo.domain import series as series_rules
@@ -27,12 +28,18 @@ router = APIRouter(tags=["tasks"])
 Limit = Annotated[int, Query(ge=1, le=500)]
 
 
-@router.post("/tasks", status_code=201, response_model=models.TaskOut, responses=answers(409, 413))
+@router.post(
+    "/tasks",
+    status_code=201,
+    response_model=models.TaskOut,
+    responses=answers(409, 413),
+    dependencies=[requests.needs(Scope.WRITE)],
+)
 async def create(
     body: TaskIn, request: Request, backend: TheBackend, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Create a task. Reminders that are due go out within about a second."""
-    user = await requests.find_owner(backend, body.user_id)
+    user = await requests.owner(request, body.user_id)
     draft = Draft(check_title(body.title), body.fields(user), body.recurrence.repetition if body.recurrence else None)
     context = backend.context(request)
     if idempotency_key is None and draft.repetition is None:  # one statement needs no transaction around it
@@ -50,7 +57,7 @@ async def create(
 @router.get("/tasks", response_model=models.TaskList)
 async def list_tasks(  # noqa: PLR0913 - filters
     backend: TheBackend,
-    user: Caller,
+    user: Reader,
     *,
     status: Annotated[Literal["open", "done", "skipped", "all"], Query()] = "open",
     label: Annotated[str | None, Query(max_length=50)] = None,
@@ -77,7 +84,7 @@ async def list_tasks(  # noqa: PLR0913 - filters
 
 
 @router.get("/tasks/{task_id}", response_model=models.TaskDetail, responses=answers(404))
-async def read(task_id: UUID, backend: TheBackend, user: Caller) -> Response:
+async def read(task_id: UUID, backend: TheBackend, user: Reader) -> Response:
     """A task, its ETag, and what became of each of its reminders."""
     task, series = await _find(backend, user.id, task_id)
     history = await views.reminder_history(backend.database.pool, task, backend.database.clock())
@@ -86,7 +93,7 @@ async def read(task_id: UUID, backend: TheBackend, user: Caller) -> Response:
 
 @router.patch("/tasks/{task_id}", response_model=models.TaskOut, responses=answers(404, 412, 413, 428))
 async def edit(  # noqa: PLR0913 - the task and the request
-    task_id: UUID, body: TaskPatch, request: Request, backend: TheBackend, user: Caller, expected: Expected
+    task_id: UUID, body: TaskPatch, request: Request, backend: TheBackend, user: Writer, expected: Expected
 ) -> Response:
     """Change a task. Absent fields stay, null clears; If-Match is required."""
     version = requests.demanded(expected)
@@ -110,7 +117,7 @@ async def complete(  # noqa: PLR0913 - the task and the request
     task_id: UUID,
     request: Request,
     backend: TheBackend,
-    user: Caller,
+    user: Writer,
     expected: Expected,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
@@ -124,7 +131,7 @@ async def complete(  # noqa: PLR0913 - the task and the request
 
 
 @router.post("/tasks/{task_id}/reopen", response_model=models.TaskOut, responses=answers(404, 412))
-async def reopen(task_id: UUID, request: Request, backend: TheBackend, user: Caller, expected: Expected) -> Response:
+async def reopen(task_id: UUID, request: Request, backend: TheBackend, user: Writer, expected: Expected) -> Response:
     """Open a closed task again. A successor that nobody touched is withdrawn."""
     async with backend.database.transaction() as unit:
         context = backend.context(request)
@@ -132,7 +139,7 @@ async def reopen(task_id: UUID, request: Request, backend: TheBackend, user: Cal
 
 
 @router.post("/tasks/{task_id}/snooze", response_model=models.TaskOut, responses=answers(404, 413))
-async def snooze(task_id: UUID, body: SnoozeIn, request: Request, backend: TheBackend, user: Caller) -> Response:
+async def snooze(task_id: UUID, body: SnoozeIn, request: Request, backend: TheBackend, user: Writer) -> Response:
     """Remind once more at another instant."""
     if body.until.tzinfo is None:
         raise RuleError("until", "it has no offset", "give an instant such as 2026-03-01T09:00:00+01:00")
@@ -148,7 +155,7 @@ async def delete(  # noqa: PLR0913 - the task and the request
     task_id: UUID,
     request: Request,
     backend: TheBackend,
-    user: Caller,
+    user: Writer,
     expected: Expected,
     scope: Annotated[
         Literal["occurrence", "series"] | None, Query(description="which, for a task that repeats")
@@ -169,7 +176,7 @@ async def delete(  # noqa: PLR0913 - the task and the request
 
 @router.get("/tasks/{task_id}/occurrences", response_model=models.OccurrencesOut, responses=answers(404))
 async def occurrences(
-    task_id: UUID, backend: TheBackend, user: Caller, limit: Annotated[int, Query(ge=1, le=100)] = 5
+    task_id: UUID, backend: TheBackend, user: Reader, limit: Annotated[int, Query(ge=1, le=100)] = 5
 ) -> Response:
     """The dates that follow this occurrence."""
     task, series = await _find(backend, user.id, task_id)
@@ -187,10 +194,10 @@ async def preview(body: PreviewIn) -> Response:
 
 
 @router.get("/tasks/{task_id}/why", response_model=models.WhyOut, responses=answers(404))
-async def why(task_id: UUID, backend: TheBackend, user: Caller) -> Response:
+async def why(task_id: UUID, backend: TheBackend, user: Reader) -> Response:
     """One timeline of a task: versions, outbox, schedule, claims, attempts, dead letters, and what comes next."""
-    task = await store.by_id(backend.database.pool, task_id)
-    if task is None or task.user_id != user.id:
+    task = await store.owned(backend.database.pool, task_id, user.id, deleted=True)
+    if task is None:
         raise NotFoundError("there is no such task")
     return requests.answer(await views.why(backend.database.pool, backend.dapr, task, backend.database.clock()))
 

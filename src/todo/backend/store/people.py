@@ -1,6 +1,7 @@
 """Users, and where this database comes from."""
 
 import datetime as dt
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -9,6 +10,15 @@ from todo.messaging.postgres import Executor, Pool
 
 FIRST_USER: Final = 1
 MADE_UP: Final = ("you@example.org", "me@localhost.test")  # what user 1 has until somebody says where mails shall go
+
+ADDRESS: Final = r"^[^\s@<>\",;]+@[^\s@<>\",;]+$"
+LONGEST_ADDRESS: Final = 254
+LONGEST_NAME: Final = 100
+
+
+def is_address(text: str) -> bool:
+    """Whether mails can be sent there, as far as its form tells."""
+    return len(text) <= LONGEST_ADDRESS and text.isprintable() and re.fullmatch(ADDRESS, text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ SELECT count(*) FROM made
 _INSERT_SERIES: Final = f"INSERT INTO series ({_SERIES}) VALUES ({_placeholders(SERIES_COLUMNS)})"
 _UPDATE_SERIES: Final = f"UPDATE series SET {_assignments(SERIES_COLUMNS)} WHERE id = $1"
 
-_OWNED: Final = f"SELECT {_TASK} FROM tasks WHERE id = $1 AND user_id = $2 AND NOT deleted"
+_OWNED: Final = f"SELECT {_TASK} FROM tasks WHERE id = $1 AND user_id = $2 AND (NOT deleted OR $3)"
 _OCCURRENCE: Final = f"SELECT {_TASK} FROM tasks WHERE series_id = $1 AND seq = $2 FOR UPDATE"
 _VERSIONS: Final = """
 SELECT id, version FROM tasks WHERE $1::uuid IS NULL OR id > $1 ORDER BY id LIMIT $2
@@ -107,9 +107,9 @@ async def update_series(db: Executor, series: TaskSeries) -> None:
     await db.execute(_UPDATE_SERIES, *series_values(series))
 
 
-async def owned(db: Executor, task_id: UUID, user_id: int, *, lock: bool = False) -> Task | None:
-    """A task of this user, None for anybody else's: the two look the same from outside."""
-    row = await db.fetchrow(_OWNED + (" FOR UPDATE" if lock else ""), task_id, user_id)
+async def owned(db: Executor, task_id: UUID, user_id: int, *, lock: bool = False, deleted: bool = False) -> Task | None:
+    """A task of this user, None for anybody else's: the two look the same from outside. `deleted`: tombstones too."""
+    row = await db.fetchrow(_OWNED + (" FOR UPDATE" if lock else ""), task_id, user_id, deleted)
     return task_from(row) if row else None
 
 

@@ -1,0 +1,90 @@
+"""Who gets in: under TODO_AUTH=local callers of this machine, under `required` those with a token.
+
+Either way a request that gets in has a `Caller`; a route that asks for one where no gate stands fails.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from fastapi import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from todo.backend.api import problems
+from todo.backend.api.problems import problem
+from todo.backend.auth.callers import LOCAL, Authenticator
+from todo.dapr.subscriber import UnavailableError
+from todo.service.settings import LOOPBACK
+
+
+class LocalCallers:
+    """ASGI middleware of TODO_AUTH=local, which believes every caller: they must come from this machine.
+
+    A web page reaches loopback under a name of its own (DNS rebinding), or posts across origins; neither gets in.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            if reason := _foreign(scope["method"], dict(scope["headers"])):
+                await problem(403, "foreign-caller", reason)(scope, receive, send)
+                return
+            scope.setdefault("state", {})["caller"] = LOCAL
+        await self.app(scope, receive, send)
+
+
+# What is not behind a caller's token. Events, jobs and invocation are behind the app token; the subscription lists,
+# probes and metrics say nothing of anybody (counts, and no labels of users), and the OpenAPI document is public.
+_OPEN: Final = frozenset(
+    {"/healthz", "/healthz/consume", "/readyz", "/metrics", "/openapi.json", "/docs", "/redoc", "/docs/oauth2-redirect"}
+)
+_SIDECARS: Final = ("/dapr/", "/events/", "/job/", "/internal/")
+
+
+class KnownCallers:
+    """ASGI middleware of TODO_AUTH=required: everything but what is open, or a sidecar's, wants a caller's token."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in _OPEN or scope["path"].startswith(_SIDECARS):
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        try:
+            address = request.client.host if request.client else ""
+            request.state.caller = await _authenticator(request).admit(request.headers.get("authorization"), address)
+        except problems.ANSWERED as error:
+            response = await problems.answer_to(request, error)
+            await response(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
+def _authenticator(request: Request) -> Authenticator:
+    found: Authenticator | None = getattr(request.app.state, "authenticator", None)
+    if found is None:
+        raise UnavailableError("the database was not reached yet")
+    return found
+
+
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def _foreign(method: str, headers: Mapping[bytes, bytes]) -> str:
+    """Why a request is not from this machine, or nothing."""
+    if not _is_loopback(b"//" + headers.get(b"host", b"")):
+        return "under TODO_AUTH=local this API answers to 127.0.0.1, localhost and [::1] only"
+    if method not in _SAFE and not _is_loopback(headers.get(b"origin", b"//localhost")):
+        return "under TODO_AUTH=local pages of other origins change nothing here"
+    return ""
+
+
+def _is_loopback(url: bytes) -> bool:
+    try:
+        return urlsplit(url.decode("latin-1")).hostname in LOOPBACK
+    except ValueError:
+        return False

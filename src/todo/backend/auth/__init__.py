@@ -1,0 +1,1 @@
+"""Who calls the public API under TODO_AUTH=required, and what they may do."""

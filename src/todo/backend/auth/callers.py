@@ -1,0 +1,182 @@
+"""From the header of a request to the user it acts for."""
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from todo.backend.auth import tokens
+from todo.backend.auth.errors import ForbiddenError, TooManyError, UnauthenticatedError
+from todo.backend.auth.limits import Buckets
+from todo.backend.auth.recent import Recent
+from todo.backend.auth.scopes import OWN_TASKS, Scope
+from todo.backend.auth.settings import AuthSettings
+from todo.backend.store import credentials, people
+from todo.backend.store.credentials import Identity, Token
+from todo.domain.due import zone_info
+from todo.domain.errors import RuleError
+from todo.messaging.unit import Database, Transaction
+
+_MINUTE: Final = 60
+_NETWORK: Final = 64  # bits of an IPv6 address: what one subscriber has
+
+
+class Person(Protocol):
+    """What a provider says of somebody. `email` counts only if it is verified."""
+
+    @property
+    def sub(self) -> str: ...
+    @property
+    def email(self) -> str | None: ...
+    @property
+    def email_verified(self) -> bool: ...
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def zoneinfo(self) -> str | None: ...
+
+
+class Verifier(Protocol):
+    """Tells whom a bearer token speaks of. Raises `UnauthenticatedError` and `ProviderAwayError`."""
+
+    async def verify(self, token: str) -> Person: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom a request acts for, and what it may do. `user_id` None: TODO_AUTH=local believes what the request says."""
+
+    user_id: int | None
+    scopes: frozenset[Scope]
+
+    def need(self, scope: Scope) -> None:
+        """Raises `ForbiddenError`."""
+        if scope not in self.scopes:
+            raise ForbiddenError("insufficient-scope", f"this needs a token of scope {scope}", scope=scope)
+
+    def acts_for(self, user_id: int | None) -> int:
+        """The user that a request is about, which names one or nobody. Raises `ForbiddenError`."""
+        if self.user_id is None:
+            return people.FIRST_USER if user_id is None else user_id
+        if user_id not in {None, self.user_id}:
+            raise ForbiddenError("other-user", "user_id is not yours: leave it out, or give your own")
+        return self.user_id
+
+
+LOCAL: Final = Caller(None, frozenset(Scope))
+
+
+class Authenticator:
+    """Finds out who calls, with one look-up a second at most for each caller, and keeps each to its share."""
+
+    def __init__(self, database: Database, settings: AuthSettings, provider: Verifier | None) -> None:
+        self._database = database
+        self._oidc = settings.oidc
+        self._provider = provider
+        self._tokens: Recent[bytes, Token] = Recent(self._token)
+        self._identities: Recent[str, Identity] = Recent(self._identity)
+        self._share = Buckets(settings.rate, settings.burst)
+        self._failures = Buckets(settings.failures / _MINUTE, settings.failures)
+
+    async def admit(self, authorization: str | None, address: str) -> Caller:
+        """The caller. Raises `UnauthenticatedError`, `ForbiddenError`, `TooManyError` and `UnavailableError`."""
+        place = _network(address)
+        try:
+            user_id, scopes = await self._known(authorization, place)
+        except UnauthenticatedError:
+            if wait := self._failures.take(place):
+                raise _too_many_failures(wait) from None
+            raise
+        if wait := self._share.take(user_id):
+            raise TooManyError("these are more requests than one caller may send", wait)
+        return Caller(user_id, frozenset(Scope(one) for one in scopes))
+
+    async def _known(self, authorization: str | None, place: str) -> tuple[int, frozenset[str]]:
+        given = _bearer(authorization)
+        if tokens.is_token(given):
+            token = await self._by_token(tokens.digest(given), place)
+            return token.user_id, frozenset(token.scopes)
+        if self._provider is None:
+            raise UnauthenticatedError("that is no API token")
+        identity = await self._by_identity(await self._provider.verify(given))
+        return identity.user_id, frozenset(identity.scopes)
+
+    async def _by_token(self, digest: bytes, place: str) -> Token:
+        if digest not in self._tokens and (wait := self._failures.wait(place)):
+            raise _too_many_failures(wait)  # guesses cost no look-up
+        token = await self._tokens.get(digest)
+        if token is None:
+            raise UnauthenticatedError("there is no such token, or it was revoked")
+        if token.expires_at is not None and token.expires_at <= self._database.clock():
+            raise UnauthenticatedError("the token has expired")
+        return token
+
+    async def _by_identity(self, person: Person) -> Identity:
+        identity = await self._identities.get(person.sub)
+        return identity or await self._first_seen(person)
+
+    async def _token(self, digest: bytes) -> Token | None:
+        return await credentials.use(self._database.pool, digest, self._database.clock())
+
+    async def _identity(self, subject: str) -> Identity | None:
+        return await credentials.identity(self._database.pool, self._issuer, subject)
+
+    @property
+    def _issuer(self) -> str:
+        return self._oidc.issuer if self._oidc else ""
+
+    async def _first_seen(self, person: Person) -> Identity:
+        """Make a user of somebody whom nobody knows yet, if that is allowed. Raises `ForbiddenError`."""
+        if self._oidc is None or not self._oidc.create_users:
+            raise ForbiddenError("no-account", f"nobody here is {person.sub!r}: an operator can say who that is")
+        email = person.email if person.email_verified else None
+        if email is None or not people.is_address(email):
+            raise ForbiddenError("no-account", "an account needs a verified address: the token has none (email)")
+        name = _clean(person.name or "") or email.partition("@")[0]
+        async with self._database.transaction() as unit:
+            if user := await people.add(unit.connection, email, name, _zone(person), unit.now):
+                return await self._link(unit, person.sub, user.id)
+        if identity := await self._identities.get(person.sub):  # another request was first
+            return identity
+        raise ForbiddenError("no-account", "the token's address is another user's: an operator can link the two")
+
+    async def _link(self, unit: Transaction, subject: str, user_id: int) -> Identity:
+        made = await credentials.link(unit.connection, self._issuer, subject, user_id, OWN_TASKS, unit.now)
+        if made is None:  # to another user, this very moment: the one just made is undone
+            raise ForbiddenError("no-account", "the account was linked just now: try again")
+        return made
+
+
+def _bearer(authorization: str | None) -> str:
+    if authorization is None:
+        raise UnauthenticatedError("give a token as `Authorization: Bearer ...` (`todo` takes TODO_TOKEN)", given=False)
+    scheme, _, given = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not given.strip():
+        raise UnauthenticatedError("the Authorization header is not of the form `Bearer ...`")
+    return given.strip()
+
+
+def _too_many_failures(wait: float) -> TooManyError:
+    return TooManyError("too many requests from this address had no valid token", wait)
+
+
+def _network(address: str) -> str:
+    """What the failures of an address are counted by: the address, of IPv6 the network it can choose its own from."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:  # noqa: PLR2004 - IPv4
+        return address
+    mapped = parsed.ipv4_mapped
+    return str(mapped) if mapped else str(ipaddress.IPv6Network((int(parsed), _NETWORK), strict=False))
+
+
+def _clean(name: str) -> str:
+    return "".join(one for one in name if one.isprintable()).strip()[: people.LONGEST_NAME]
+
+
+def _zone(person: Person) -> str:
+    try:
+        return zone_info(person.zoneinfo or "UTC", "zoneinfo").key
+    except RuleError:
+        return "UTC"

@@ -1,0 +1,96 @@
+"""The settings of TODO_AUTH=required.
+
+TODO_OIDC_ISSUER and TODO_OIDC_AUDIENCE let an identity provider in; TODO_OIDC_CREATE_USERS (false) makes a user of
+whoever comes first with a verified address. TODO_RATE (50) is what a caller may ask for a second, TODO_RATE_BURST
+(100) at once, TODO_AUTH_FAILURES (30) how often an address may fail in a minute; each for each process.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from todo.service.settings import LOOPBACK, SettingsError
+
+_OIDC: Final = ("TODO_OIDC_ISSUER", "TODO_OIDC_AUDIENCE", "TODO_OIDC_CREATE_USERS")
+_LIMITS: Final = ("TODO_RATE", "TODO_RATE_BURST", "TODO_AUTH_FAILURES")
+
+
+@dataclass(frozen=True, slots=True)
+class OidcSettings:
+    """Whose tokens are believed, if they are meant for `audience`."""
+
+    issuer: str
+    audience: str
+    create_users: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AuthSettings:
+    """How callers are told apart; `rate` and `burst` are requests, `failures` those of one address in a minute."""
+
+    oidc: OidcSettings | None
+    rate: float
+    burst: float
+    failures: float
+
+
+def read_auth(mode: str, environ: Mapping[str, str] = os.environ) -> AuthSettings | None:
+    """What TODO_AUTH=required needs, None under `local`. Raises `SettingsError`."""
+    if mode == "local":
+        for name in (*_OIDC, *_LIMITS):
+            if environ.get(name):
+                raise SettingsError(f"{name} is set, but TODO_AUTH=local believes everybody: set TODO_AUTH=required")
+        return None
+    return AuthSettings(
+        _oidc(environ),
+        _positive(environ, "TODO_RATE", 50),
+        _positive(environ, "TODO_RATE_BURST", 100),
+        _positive(environ, "TODO_AUTH_FAILURES", 30),
+    )
+
+
+def is_secure(url: str) -> bool:
+    """Whether what is read there comes from whom the address names."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and (parts.scheme == "https" or _is_local_http(parts.scheme, parts.hostname))
+    except ValueError:
+        return False
+
+
+def _is_local_http(scheme: str, host: str | None) -> bool:
+    return scheme == "http" and host in LOOPBACK
+
+
+def _oidc(environ: Mapping[str, str]) -> OidcSettings | None:
+    issuer, audience = environ.get("TODO_OIDC_ISSUER", ""), environ.get("TODO_OIDC_AUDIENCE", "")
+    create = _truth(environ, "TODO_OIDC_CREATE_USERS")
+    if not issuer:
+        for name in _OIDC[1:]:
+            if environ.get(name):
+                raise SettingsError(f"{name} is set, but not TODO_OIDC_ISSUER: set both or neither")
+        return None
+    if not is_secure(issuer) or urlsplit(issuer).query or urlsplit(issuer).fragment:
+        raise SettingsError(
+            f"TODO_OIDC_ISSUER is {issuer!r}: give the issuer's https address, as its tokens have it in `iss`"
+            " (http only on loopback)"
+        )
+    if not audience:
+        raise SettingsError("TODO_OIDC_AUDIENCE is not set: name the `aud` of tokens that are meant for this API")
+    return OidcSettings(issuer, audience, create)
+
+
+def _truth(environ: Mapping[str, str], name: str) -> bool:
+    value = environ.get(name, "") or "false"
+    if value not in {"true", "false"}:
+        raise SettingsError(f"{name} is {value!r}: use true or false")
+    return value == "true"
+
+
+def _positive(environ: Mapping[str, str], name: str, default: int) -> float:
+    text = environ.get(name, "") or str(default)
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= 1_000_000):  # noqa: PLR2004 - generous
+        raise SettingsError(f"{name} is {text!r}: give a whole number from 1 to 1000000")
+    return float(text)

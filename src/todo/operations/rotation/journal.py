@@ -1,0 +1,78 @@
+"""What was rotated, when, by whom: one line a step, only ever added to, never with a secret in it."""
+
+import datetime as dt
+import getpass
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from todo.contracts.clock import Clock, utc_now
+
+FILE: Final = "rotations.jsonl"
+BEGUN: Final = "begun"
+CREATED: Final = "created"
+CHECKED: Final = "checked"
+SWITCHING: Final = "switching"
+BACK: Final = "back"
+WITHDRAWN: Final = "withdrawn"
+VERIFIED: Final = "verified"
+RETIRED: Final = "retired"
+FAILED: Final = "failed"
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One step. `version` counts the logins that a secret has had; `login` is the user or role, where there is one."""
+
+    at: dt.datetime
+    who: str
+    secret: str
+    version: int
+    step: str
+    login: str = ""
+    detail: str = ""
+
+
+class Journal:
+    """`rotations.jsonl` of one data folder. A line is on disk before its step counts as done."""
+
+    def __init__(self, data: Path, clock: Clock = utc_now) -> None:
+        self._place = data / FILE
+        self._clock = clock
+
+    def add(self, secret: str, version: int, step: str, *, login: str = "", detail: str = "") -> Entry:
+        entry = Entry(self._clock(), _who(), secret, version, step, login, detail)
+        descriptor = os.open(self._place, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "rb+", buffering=0) as file:
+            torn = file.seek(0, os.SEEK_END) > 0 and os.pread(descriptor, 1, file.tell() - 1) != b"\n"
+            file.write((b"\n" if torn else b"") + msgspec.json.encode(entry) + b"\n")
+            os.fsync(descriptor)
+        return entry
+
+    def entries(self, secret: str = "") -> Sequence[Entry]:
+        """The steps of one secret, or all of them, in their order; a line cut short by a crash is not one."""
+        try:
+            lines = self._place.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        found = [entry for line in lines if (entry := _decoded(line)) is not None]
+        return [entry for entry in found if secret in {"", entry.secret}]
+
+    def verified(self, secret: str) -> int | None:
+        """The version that everyone was last seen to use; None while a switch is not verified, or there was none."""
+        steps = [one for one in self.entries(secret) if one.step in {SWITCHING, BACK, VERIFIED}]
+        return steps[-1].version if steps and steps[-1].step == VERIFIED else None
+
+
+def _decoded(line: bytes) -> Entry | None:
+    try:
+        return msgspec.json.decode(line, type=Entry)
+    except msgspec.DecodeError:
+        return None
+
+
+def _who() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()}"

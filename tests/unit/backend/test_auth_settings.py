@@ -1,0 +1,52 @@
+import pytest
+
+from todo.backend.auth.settings import AuthSettings, OidcSettings, read_auth
+from todo.service.settings import SettingsError
+
+OIDC = {"TODO_OIDC_ISSUER": "https://id.example.org/realm", "TODO_OIDC_AUDIENCE": "todo"}
+
+
+def test_tokens_alone_are_enough() -> None:
+    assert read_auth("required", {}) == AuthSettings(None, 50, 100, 30)
+
+
+def test_a_provider_has_an_address_and_knows_us_by_a_name() -> None:
+    found = read_auth("required", OIDC | {"TODO_OIDC_CREATE_USERS": "true", "TODO_RATE": "7"})
+    assert found == AuthSettings(OidcSettings("https://id.example.org/realm", "todo", create_users=True), 7, 100, 30)
+
+
+@pytest.mark.parametrize("issuer", ["http://127.0.0.1:8080", "http://localhost/realm", "http://[::1]:1"])
+def test_a_provider_on_this_machine_may_do_without_tls(issuer: str) -> None:
+    found = read_auth("required", OIDC | {"TODO_OIDC_ISSUER": issuer})
+    assert found is not None
+    assert found.oidc is not None
+
+
+def test_under_local_there_is_nothing_to_set() -> None:
+    assert read_auth("local", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "environ", "named"),
+    [
+        ("required", OIDC | {"TODO_OIDC_ISSUER": "http://id.example.org"}, "TODO_OIDC_ISSUER"),
+        ("required", OIDC | {"TODO_OIDC_ISSUER": "http://127.0.0.1.example.org"}, "TODO_OIDC_ISSUER"),
+        ("required", OIDC | {"TODO_OIDC_ISSUER": "id.example.org"}, "TODO_OIDC_ISSUER"),
+        ("required", OIDC | {"TODO_OIDC_ISSUER": "https://"}, "TODO_OIDC_ISSUER"),
+        ("required", OIDC | {"TODO_OIDC_ISSUER": "https://[::1"}, "TODO_OIDC_ISSUER"),
+        ("required", OIDC | {"TODO_OIDC_ISSUER": "https://id.example.org?realm=1"}, "TODO_OIDC_ISSUER"),
+        ("required", OIDC | {"TODO_OIDC_AUDIENCE": ""}, "TODO_OIDC_AUDIENCE"),
+        ("required", OIDC | {"TODO_OIDC_CREATE_USERS": "yes"}, "TODO_OIDC_CREATE_USERS"),
+        ("required", {"TODO_OIDC_AUDIENCE": "todo"}, "TODO_OIDC_AUDIENCE"),
+        ("required", {"TODO_OIDC_CREATE_USERS": "true"}, "TODO_OIDC_CREATE_USERS"),
+        ("required", {"TODO_RATE": "0"}, "TODO_RATE"),
+        ("required", {"TODO_RATE_BURST": "²"}, "TODO_RATE_BURST"),
+        ("required", {"TODO_AUTH_FAILURES": "-1"}, "TODO_AUTH_FAILURES"),
+        ("local", OIDC, "TODO_OIDC_ISSUER"),
+        ("local", {"TODO_RATE": "5"}, "TODO_RATE"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line_that_names_it(mode: str, environ: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError, match=named) as refused:
+        read_auth(mode, environ)
+    assert "\n" not in str(refused.value)
