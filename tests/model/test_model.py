@@ -325,10 +325,13 @@ class Model(RuleBasedStateMachine):
 
     async def _empty(self) -> None:
         await self.pools["backend"].execute(
-            "TRUNCATE users, series, tasks, task_history, declined_occurrences, deliveries, dead_letters, outbox"
+            "TRUNCATE users, api_tokens, identities, series, tasks, task_history, declined_occurrences, deliveries,"
+            " dead_letters, outbox, relay_pause"
             " RESTART IDENTITY"
         )
-        await self.pools["notification-service"].execute("TRUNCATE tasks, reminders, outbox RESTART IDENTITY")
+        await self.pools["notification-service"].execute(
+            "TRUNCATE tasks, reminders, outbox, relay_pause RESTART IDENTITY"
+        )
         await people.ensure_first(self.pools["backend"], USER.email, USER.name, USER.zone, self.world.now)
 
 

@@ -503,6 +503,10 @@ class _Faulty:
     async def fetchrow(self, *arguments: Any) -> Any:  # noqa: ANN401
         return await self._connection.fetchrow(*arguments)  # it only looks
 
+    async def fetchval(self, *arguments: Any) -> Any:  # noqa: ANN401
+        await self._process.point()
+        return await self._connection.fetchval(*arguments)
+
     async def execute(self, *arguments: Any) -> Any:  # noqa: ANN401
         await self._process.point()
         answer = await self._connection.execute(*arguments)

@@ -176,7 +176,7 @@ async def test_the_migration_runs_once_and_can_be_taken_back(databases: Database
     try:
         for _ in range(2):
             await asyncio.to_thread(prepare, url)
-            assert await connection.fetchval(tables) == 6
+            assert await connection.fetchval(tables) == 7
         await asyncio.to_thread(take_back, url)
         assert await connection.fetchval(tables) == 1
     finally:
