@@ -157,24 +157,6 @@ async def test_it_waits_for_what_is_not_read_yet_and_not_for_ever(bench: EngineB
     await delivered(bench, tasks)
 
 
-async def test_without_draining_what_is_left_behind_is_told_and_healed(bench: EngineBench, show: Show) -> None:
-    await bench.quiet(30)
-    async with nobody_reads_tasks(bench):
-        tasks = await due_now(bench, "left behind", 10)
-        await until(lambda: _is_published(bench), 30, "the tasks are on the broker")
-        run = await swap(bench, "--to", other(bench), "--without-draining", "--wait", "3", *QUICK)
-    assert run.code == 1
-    assert run.report, run.said
-    assert run.report["left_behind"] > 0
-    assert {one["kind"] for one in run.report["findings"]} >= {Kind.TASK_UNSEEN}
-    await bench.job(names.NOTIFICATION, names.RECONCILE_TASKS)
-    await delivered(bench, tasks)
-    no_refusals(bench)
-    await bench.two_minutes_pass()  # an outcome that was left behind is asked for again after these
-    await bench.quiet(30)
-    await conclude(bench, "without draining", show, excused=())
-
-
 async def _is_published(bench: EngineBench) -> bool:
     return await bench.outbox(names.BACKEND) == 0 and bool(await bench.backlog())
 
@@ -226,6 +208,24 @@ async def test_a_target_that_is_unknown_unreachable_or_unprepared_is_refused(
         await attempt(bench, str(nobody))
     assert standing(bench) == here
     assert (await attempt(bench, here or "")).moved is False
+
+
+async def test_without_draining_what_is_left_behind_is_told_and_healed(bench: EngineBench, show: Show) -> None:
+    await bench.quiet(30)
+    async with nobody_reads_tasks(bench):
+        tasks = await due_now(bench, "left behind", 10)
+        await until(lambda: _is_published(bench), 30, "the tasks are on the broker")
+        run = await swap(bench, "--to", other(bench), "--without-draining", "--wait", "3", *QUICK)
+    assert run.code == 1
+    assert run.report, run.said
+    assert run.report["left_behind"] > 0
+    assert {one["kind"] for one in run.report["findings"]} >= {Kind.TASK_UNSEEN}
+    await bench.job(names.NOTIFICATION, names.RECONCILE_TASKS)
+    await delivered(bench, tasks)
+    no_refusals(bench)
+    await bench.two_minutes_pass()  # an outcome that was left behind is asked for again after these
+    await bench.quiet(30)
+    await conclude(bench, "without draining", show, excused=())
 
 
 async def test_a_target_without_its_topics_is_refused_with_the_command_that_makes_them(bench: EngineBench) -> None:

@@ -99,6 +99,8 @@ def _verdict(report: Report) -> list[tuple[str, str]]:
     lines = []
     if report.pause_seconds is not None:
         lines.append((f"publishing was paused for {report.pause_seconds:.1f} s; the API answered meanwhile", ""))
+    if report.restarted:
+        lines.append((f"did not follow by themselves and were restarted: {', '.join(report.restarted)}", "yellow"))
     if report.left_behind is None:
         lines.append((f"what was left on {report.origin} is not known: it does not answer", "yellow"))
     elif report.left_behind:

@@ -1,18 +1,20 @@
 """The numbers of a system on its broker, before, during and after a swap."""
 
+import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
+from uuid import UUID
 
 import aiohttp
 import msgspec
 
 from todo.contracts import invocation, names
-from todo.contracts.invocation import TaskVersions, TaskVersionsQuery
-from todo.dapr.client import connect
-from todo.dapr.errors import DaprError
+from todo.contracts.invocation import TaskVersion, TaskVersions, TaskVersionsQuery
+from todo.dapr.client import Dapr, connect
+from todo.dapr.errors import DaprError, SidecarAwayError
 from todo.operations.brokers import Broker
 from todo.operations.client import Api, Mailbox, RefusedError, UnreachableError
 from todo.operations.find import Place
@@ -21,6 +23,7 @@ from todo.operations.swapping.following import Sidecars
 from todo.operations.swapping.target import SwapError
 
 PAGE: Final = 1000
+PATIENCE: Final = 5.0  # seconds
 PROBES: Final = 5
 BUCKET: Final = "event_publish_duration_seconds_bucket"
 
@@ -97,13 +100,25 @@ class Meter:
         counted, after = 0, None
         async with connect(self._place.sidecar, self._place.token) as dapr:
             while True:
-                query = msgspec.json.encode(TaskVersionsQuery(after, PAGE))
-                answer = await dapr.invoke(names.BACKEND.app_id, invocation.TASK_VERSIONS, query)
-                page = msgspec.json.decode(answer, type=TaskVersions).tasks
+                page = await self._page(dapr, after)
                 counted += len(page)
                 if len(page) < PAGE:
                     return counted
                 after = page[-1].task_id
+
+    async def _page(self, dapr: Dapr, after: UUID | None) -> Sequence[TaskVersion]:
+        """One page; a sidecar that has just started or found its app slow refuses to call it for a moment."""
+        query = msgspec.json.encode(TaskVersionsQuery(after, PAGE))
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                answer = await dapr.invoke(names.BACKEND.app_id, invocation.TASK_VERSIONS, query)
+            except SidecarAwayError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.1)
+            else:
+                return msgspec.json.decode(answer, type=TaskVersions).tasks
 
     async def _mails(self) -> int | None:
         if self._place.mailbox is None:

@@ -4,6 +4,7 @@ Asked by probes: events of Dapr's default type, which services log, count and ig
 """
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from todo.operations.brokers import Broker, BrokerError
 from todo.operations.swapping.target import Side, Sidecar, SwapError
 
 POLL: Final = 0.1
+STUCK: Final = 15.0  # seconds after which a sidecar is restarted; a reload takes two
 ROUND_TRIP: Final = 10.0  # seconds a probe has
 # Where each app may publish; together they reach every app.
 PROBED: Final = {
@@ -37,6 +39,7 @@ class Sidecars:
         self._http = http
         self._all = sidecars
         self._headers = {"dapr-api-token": token} if token else {}
+        self.restarted: list[str] = []
         self.strayed: Counter[str] = Counter()  # our own probes by topic that went to the broker before
 
     async def check(self) -> None:
@@ -111,12 +114,27 @@ class Sidecars:
         return ""
 
     async def _until_there(self, one: Sidecar, side: Side, broker: Broker, deadline: float) -> str:
-        """Empty once the sidecar is there; else why not."""
+        """Empty once the sidecar is there; else why not. One that does not get there by itself is restarted once."""
+        stuck_from = time.monotonic() + STUCK
         while True:
             reason = await self._why_not(one, side, broker)
             if not reason or time.monotonic() > deadline:
                 return f"{one.name} {reason}" if reason else ""
+            if time.monotonic() > stuck_from and one.name not in self.restarted:
+                self.restarted.append(one.name)
+                await self._restart(one)
             await asyncio.sleep(POLL)
+
+    async def _restart(self, one: Sidecar) -> None:
+        """End a sidecar at once; who runs it starts it again, and then it loads what is in place.
+
+        daprd 1.18.2 closes a component only when its deliveries have ended: while a handler cannot do its work, that is
+        when the policy's retries are used up. What it had in hand is not acknowledged, and delivered again.
+        """
+        headers = {**self._headers, "dapr-force-shutdown": "true"}
+        with contextlib.suppress(*_AWAY):  # it may end before it answers
+            async with self._http.post(f"{one.url}/v1.0/shutdown", headers=headers, timeout=_TIMEOUT):
+                pass
 
     async def _why_not(self, one: Sidecar, side: Side, broker: Broker) -> str:
         """A component of the same type says nothing in the metadata: a probe through it must reach the broker."""

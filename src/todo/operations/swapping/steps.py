@@ -43,6 +43,7 @@ class Report(msgspec.Struct, frozen=True):
     left_behind: int | None = 0
     agree: bool = True
     findings: tuple[Finding, ...] = ()
+    restarted: tuple[str, ...] = ()  # sidecars that did not follow by themselves
     resumed: bool = False  # an earlier run was killed after its switch, and this one ended it
 
 
@@ -165,6 +166,7 @@ async def _switch(run: _Run, wish: Wish, old: Side, new: Side) -> None:
 
 async def _back(run: _Run, wish: Wish, old: Side) -> str:
     run.target.apply(old)
+    run.sidecars.restarted.clear()  # one that did not follow forwards may have to be restarted for the way back too
     try:
         await run.sidecars.follow(old, run.left, wish.follow_seconds)
     except SwapError as error:
@@ -192,7 +194,7 @@ async def _ended(run: _Run, wish: Wish, report: Report) -> Report:
         raise SwapError(f"the system is on {report.to} now, but {error}: run it again to have it looked at") from error
     journal.forget(run.target.journal)
     agreed = msgspec.structs.replace(report, agree=verdict.agree, findings=verdict.findings)
-    return msgspec.structs.replace(agreed, after=after, left_behind=left)
+    return msgspec.structs.replace(agreed, after=after, left_behind=left, restarted=tuple(run.sidecars.restarted))
 
 
 async def _left_behind(run: _Run) -> int | None:
