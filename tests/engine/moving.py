@@ -35,6 +35,13 @@ async def swap(bench: EngineBench, *words: str) -> Run:
     return await ended(await begin(bench, *words))
 
 
+def only_probes_left(run: Run) -> bool:
+    """Whether what nobody has read on the broker before are but probes of the swap, as far as it can tell."""
+    left: int = run.report["left_behind"]
+    probes: int = run.report["probes_left"]
+    return left <= probes
+
+
 async def ended(process: asyncio.subprocess.Process) -> Run:
     out, said = await process.communicate()
     assert process.returncode is not None

@@ -1,6 +1,7 @@
 """Logins are exchanged while the system works: nobody is refused, nothing is lost, the old login is worth nothing."""
 
 import asyncio
+import hashlib
 import json
 import signal
 import sys
@@ -11,6 +12,7 @@ from typing import Any, Final
 import asyncpg
 import pytest
 import pytest_asyncio
+from redis.asyncio import Redis
 
 from tests.engine.scenario import EngineBench, engine_bench
 from tests.faults.bench import ENVIRON
@@ -19,7 +21,9 @@ from todo.contracts import names
 from todo.operations import logins
 from todo.operations.engine import resources
 from todo.operations.engine.environments import KAFKA_SECRETS, POSTGRES_SECRETS, REDIS_SECRETS
+from todo.operations.engine.valkey import ValkeyServer
 from todo.operations.rotation import host
+from todo.operations.rotation.authority import RotationError
 from todo.operations.rotation.database import DSN
 from todo.operations.rotation.journal import FILE
 from todo.operations.rotation.kafka import KafkaLogins
@@ -139,13 +143,13 @@ async def test_the_brokers_login_is_exchanged_under_load(
     old = operator.secret(KAFKA_SECRETS)
     calls = [("kafka", "--generate"), ("kafka", "--retire")]
     told = await rotated_under_load(running, operator, calls, "broker login", seed=seed, show=show)
-    assert steps(told) == [*((2, step) for step in WHOLE), (1, "retired")]
+    assert steps(told) == [*((2, step) for step in WHOLE), (1, "retiring"), (1, "retired")]
     new = operator.secret(KAFKA_SECRETS)
     assert new["KAFKA_SASL_USERNAME"] != old["KAFKA_SASL_USERNAME"]
     authority = KafkaLogins(resources.current(Path(running.engine.resources)), KAFKA_SECRETS)
     assert await authority.is_refused(old)
     assert not await authority.is_refused(new)
-    assert "detail" not in told[-2], "the relays were not paused meanwhile"
+    assert "detail" not in told[-3], "the relays were not paused meanwhile"
     await works_after_a_restart(running, "kafka-sasl", "broker login, later", seed=seed, show=show)
 
 
@@ -156,7 +160,14 @@ async def test_the_databases_password_is_exchanged_under_load_twice(
     first = operator.secret(POSTGRES_SECRETS)[DSN]
     calls = [("database", "--generate"), ("database", "--retire")] * 2
     told = await rotated_under_load(running, operator, calls, "database login", seed=seed, show=show)
-    expected = [*((2, step) for step in WHOLE), (1, "retired"), *((3, step) for step in WHOLE), (2, "retired")]
+    expected = [
+        *((2, step) for step in WHOLE),
+        (1, "retiring"),
+        (1, "retired"),
+        *((3, step) for step in WHOLE),
+        (2, "retiring"),
+        (2, "retired"),
+    ]
     assert steps(told) == expected
     now = operator.secret(POSTGRES_SECRETS)[DSN]
     assert [logins.of_dsn(dsn).role for dsn in (first, now)] == ["todo_a", "todo_a"]
@@ -218,7 +229,7 @@ async def test_a_rehearsal_does_everything_to_the_system_it_names(
         "database", "--generate", "--dry-run", "--against", there, "--json", data=tmp_path
     )
     assert code == 0, said
-    assert [json.loads(line)["step"] for line in out.splitlines()] == [*WHOLE, "retired"]
+    assert [json.loads(line)["step"] for line in out.splitlines()] == [*WHOLE, "retiring", "retired"]
     assert await logins.is_refused(old)
 
 
@@ -252,12 +263,38 @@ async def test_the_password_of_redis_is_exchanged_under_load(tmp_path: Path, see
         old = operator.secret(REDIS_SECRETS)
         calls = [("redis", "--generate"), ("redis", "--retire")]
         told = await rotated_under_load(bench, operator, calls, "Redis", seed=seed, show=show)
-        assert steps(told) == [*((2, step) for step in WHOLE), (1, "retired")]
+        assert steps(told) == [*((2, step) for step in WHOLE), (1, "retiring"), (1, "retired")]
         authority = RedisLogins(resources.current(Path(bench.engine.resources)), REDIS_SECRETS)
         assert await authority.is_refused(old)
         assert not await authority.is_refused(operator.secret(REDIS_SECRETS))
         await works_after_a_restart(bench, "valkey", "Redis, later", seed=seed, show=show)
         assert await authority.is_refused(old), "it was forgotten when the server started anew"
+
+
+async def test_a_password_that_the_server_forgot_and_its_file_did_not_is_removed_for_good(tmp_path: Path) -> None:
+    """A retirement was killed between the two; the next one must not take it for done."""
+    async with ValkeyServer(tmp_path) as valkey:
+        authority = RedisLogins(redis_component(valkey.address), REDIS_SECRETS)
+        old = {"REDIS_PASSWORD": valkey.password}
+        new = authority.fresh(old, 2)
+        await authority.remove(new, by=old)  # given up before it was made
+        await authority.create(new, by=old)
+        async with Redis(port=valkey.port, password=new["REDIS_PASSWORD"]) as client:
+            digest = hashlib.sha256(valkey.password.encode()).hexdigest()
+            await client.acl_setuser("default", enabled=True, hashed_passwords=[f"-{digest}"])
+            with pytest.raises(RotationError, match="Error in ACL SETUSER modifier"):
+                await authority._change(new, "!nonsense")
+        assert await authority.is_refused(old)
+        await authority.remove(old, by=new)
+    async with ValkeyServer(tmp_path, valkey.port):
+        assert await authority.is_refused(old)
+        assert not await authority.is_refused(new)
+
+
+def redis_component(address: str) -> Mapping[str, Any]:
+    reference = {"name": REDIS_SECRETS, "key": "REDIS_PASSWORD"}
+    metadata = [{"name": "redisHost", "value": address}, {"name": "redisPassword", "secretKeyRef": reference}]
+    return {"metadata": {"name": names.PUBSUB}, "spec": {"type": "pubsub.redis", "metadata": metadata}}
 
 
 async def killed_at(process: asyncio.subprocess.Process, step: str) -> None:

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from todo.dapr.errors import DaprError
 from todo.operations import client
-from todo.operations.client import Answer, Api, Mailbox, NoAnswerError, RefusedError, UnreachableError
+from todo.operations.client import Answer, Api, ClearTextError, Mailbox, NoAnswerError, RefusedError, UnreachableError
 from todo.operations.find import Place, find
 
 WIDTH: Final = 200  # columns of what goes to a file or another program
@@ -158,7 +158,7 @@ def guarded(work: Callable[[], Awaitable[int | None]], *, as_json: bool = False)
     except RefusedError as error:
         _complain_of(error, as_json=as_json)
         return Code.NO
-    except NoError as error:
+    except (NoError, ClearTextError) as error:
         complain(str(error))
         return Code.NO
     except UnreachableError as error:

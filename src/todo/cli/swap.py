@@ -105,7 +105,8 @@ def _verdict(report: Report) -> list[tuple[str, str]]:
         lines.append((f"what was left on {report.origin} is not known: it does not answer", "yellow"))
     elif report.left_behind:
         healing = "reconciliation heals that within five minutes: `todo verify --wait 300` shows when"
-        lines.append((f"{report.left_behind} events were left on {report.origin}, unread: {healing}", "yellow"))
+        probes = f" (at most {report.probes_left} of them probes of this swap)" if report.probes_left else ""
+        lines.append((f"{report.left_behind} events were left on {report.origin}, unread{probes}: {healing}", "yellow"))
     else:
         lines.append((f"nothing was left on {report.origin}", "green"))
     if report.agree:

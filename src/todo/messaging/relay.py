@@ -88,7 +88,9 @@ class Relay:
         try:
             await connection.execute(f"SET idle_session_timeout = '{FROZEN_AFTER}'")
             self._topics, self._rows = BackOff(), BackOff()
-            await self._lead(connection)
+            if not await self._lead(connection):
+                log.info("relay asks for the lock anew, the database login changed")
+                return
             metrics.relay_leading.set(1)
             log.info("relay leads", channel=self._channel)
             await connection.add_listener(self._channel, lambda *_: self._wake.set())
@@ -103,10 +105,16 @@ class Relay:
             with suppress(Exception):
                 await connection.close(timeout=2)
 
-    async def _lead(self, connection: Connection) -> None:
-        """Wait for the lock by asking: a blocked call would hold a snapshot, and its timeout could not tell why."""
-        while not await connection.fetchval(_LOCK):  # noqa: ASYNC110 - the event is another process's
+    async def _lead(self, connection: OwnConnection) -> bool:
+        """Wait for the lock by asking: a blocked call would hold a snapshot, and its timeout could not tell why.
+
+        False: the login changed meanwhile, and this connection keeps the old one in use.
+        """
+        while not await connection.fetchval(_LOCK):
+            if connection.is_outdated():
+                return False
             await asyncio.sleep(SWEEP)
+        return True
 
     async def _rest(self) -> None:
         """Until woken or swept, or until the back-off of a topic or a row is over."""

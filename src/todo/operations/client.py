@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 import aiohttp
 import msgspec
 
+from todo.backend.auth.settings import is_secure
 from todo.contracts.pause import Pause
 
 T = TypeVar("T")
@@ -32,6 +33,13 @@ class UnreachableError(Exception):
         super().__init__(f"{url}: {reason}")
         self.url = url
         self.reason = reason
+
+
+class ClearTextError(Exception):
+    """The caller's token would go in clear text over a network."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"TODO_TOKEN is not sent in clear text to {url}: use https (http only on loopback)")
 
 
 class NoAnswerError(Exception):
@@ -238,6 +246,9 @@ class _Http:
     """Requests to one base address, with the caller's token. Raises `UnreachableError` and `RefusedError`."""
 
     def __init__(self, session: aiohttp.ClientSession, base: str, token: str | None = None) -> None:
+        """Raises `ClearTextError`."""
+        if token and not is_secure(base):
+            raise ClearTextError(base)
         self._session = session
         self._own = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
         self.base = base

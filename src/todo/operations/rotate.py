@@ -55,7 +55,7 @@ async def rotation(
             stack.enter_context(alone(Path(running.engine.secrets).parent))
         secret, component, authority = _parts(subject, running, running.engine)
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        place = Host(running.engine, http, Calm(HostTarget(data)))
+        place = Host(running.engine, http, Calm(HostTarget(data), http))
         yield Rotation(secret, component, place, authority, Journal(data), tell)
 
 

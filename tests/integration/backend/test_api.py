@@ -9,10 +9,14 @@ from uuid import uuid4
 import aiohttp
 import msgspec
 import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import Message
 
 from tests.integration.backend.scenario import prepare
 from tests.integration.backend.service import APP_TOKEN, Api, Running, client, running_backend
 from tests.support.waiting import until
+from todo.backend.api import requests
 from todo.contracts import names
 from todo.operations.postgres import PostgresServer
 
@@ -360,6 +364,36 @@ class TestIdempotencyKeys:
         path = f"/tasks/{task['id']}/complete"
         assert (await api.post(path, idempotency_key="k4", if_match='"9"')).status == 412
         assert (await api.post(path, idempotency_key="k4")).status == 200
+
+    async def test_a_caller_who_leaves_before_its_body_came_is_no_fault_of_ours(self) -> None:
+        async def receive() -> Message:
+            return {"type": "http.disconnect"}
+
+        scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": [], "server": ("a", 1)}
+        with pytest.raises(HTTPException) as left:
+            await requests.act_once(None, Request(scope, receive), 1, "k", None)  # type: ignore[arg-type]
+        assert left.value.status_code == 400
+
+    async def test_bodies_that_never_come_hold_no_connection_to_the_database(self, api: Api, service: Running) -> None:
+        """As many as the pool has. That the server says `100 Continue` tells that it waits for the body."""
+        host, port = service.base.removeprefix("http://").split(":")
+        head = (
+            f"POST /tasks/{uuid4()}/complete?user_id={api.user_id} HTTP/1.1\r\nhost: {host}:{port}\r\n"
+            "content-length: 2\r\nexpect: 100-continue\r\nidempotency-key: never\r\n\r\n"
+        )
+        await api.get("/tasks")
+        writers = []
+        try:
+            async with asyncio.timeout(20):
+                for _ in range(12):
+                    reader, writer = await asyncio.open_connection(host, int(port))
+                    writers.append(writer)
+                    writer.write(head.encode())
+                    assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"
+                assert (await api.get("/tasks")).status == 200
+        finally:
+            for writer in writers:
+                writer.close()
 
     async def test_a_key_is_bounded(self, api: Api) -> None:
         body = {"title": "x", "user_id": api.user_id}

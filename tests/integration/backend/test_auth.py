@@ -28,6 +28,7 @@ from todo.backend.auth import tokens
 from todo.backend.auth.scopes import OWN_TASKS, Scope
 from todo.backend.store import credentials
 from todo.contracts.clock import utc_now
+from todo.messaging.database import connect
 from todo.operations.access import NewToken, access
 from todo.operations.postgres import PostgresServer
 
@@ -235,6 +236,21 @@ class TestTokens:
             clock.advance(seconds=40)
         assert noted == [NOON, NOON, NOON + dt.timedelta(seconds=80)]
 
+    async def test_a_database_that_takes_no_writes_lets_in_all_the_same(
+        self, scenario: Scenario, migrated_url: str
+    ) -> None:
+        async with access(migrated_url) as opened:
+            new = await opened.add_token(scenario.user.id, "t", OWN_TASKS)
+        connection = await connect(migrated_url, "backend")
+        try:
+            await connection.execute("SET default_transaction_read_only = on")
+            found = await credentials.use(connection, tokens.digest(new.token), NOON)
+        finally:
+            await connection.close()
+        assert found is not None
+        assert found.id == new.id
+        assert await _last_used(migrated_url, new) is None
+
 
 async def _last_used(url: str, new: NewToken) -> dt.datetime | None:
     async with access(url) as opened:
@@ -389,6 +405,26 @@ class TestLimits:
             assert (await raw(None))[:2] == (429, "too-many-requests")
             assert (await known.get("/me")).status == 200
 
+    async def test_whoever_is_nobody_here_has_a_share_too(self, narrow: Guarded) -> None:
+        async with aiohttp.ClientSession(narrow.base) as http:
+            raw = Raw(http, narrow.base)
+            given = f"Bearer {narrow.identity.token('first', sub=subject())}"
+            answers = await asyncio.gather(*(raw(given) for _ in range(20)))
+            kinds = [kind for _, kind, _ in answers]
+            assert set(kinds) == {"no-account", "too-many-requests"}
+            assert 8 <= kinds.count("no-account") < 20
+            another = f"Bearer {narrow.identity.token('first', sub=subject())}"
+            assert (await raw(another))[:2] == (403, "no-account")
+
+    async def test_whoever_is_linked_is_counted_once(self, narrow: Guarded) -> None:
+        sub = subject()
+        async with access(narrow.url) as opened:
+            await opened.link(await narrow.user(), narrow.identity.issuer, sub, OWN_TASKS)
+        async with aiohttp.ClientSession(narrow.base) as http:
+            raw = Raw(http, narrow.base)
+            given = f"Bearer {narrow.identity.token('first', sub=sub)}"
+            assert [(await raw(given))[0] for _ in range(8)] == [200] * 8
+
 
 async def _answers(api: Api) -> bool:
     return (await api.get("/tasks")).status == 200
@@ -418,6 +454,9 @@ class TestCommand:
         missing = await run("list", TODO_TOKEN="")
         assert missing.code == 1
         assert "TODO_TOKEN" in missing.err
+        far = await run("list", TODO_API="http://todo.example.org")
+        assert (far.code, far.err.count("\n")) == (1, 1)
+        assert "use https" in far.err
         other = await run("list", "--user", "1")
         assert (other.code, "user_id" in other.err) == (1, True)
 

@@ -23,13 +23,18 @@ def start(*arguments: str, **environ: str) -> tuple[int, str]:
     """Its exit code and what it says on stderr."""
     ran = subprocess.run(
         [sys.executable, "-m", "todo.backend", *arguments],
-        env=os.environ | SETTINGS | environ,
+        env=_inherited() | SETTINGS | environ,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     return ran.returncode, ran.stderr
+
+
+def _inherited() -> dict[str, str]:
+    """Without the settings of services that other tests of this process have running."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("TODO_")}
 
 
 @pytest.mark.parametrize(
@@ -60,6 +65,12 @@ def test_a_provider_that_could_be_anybody_is_refused_in_one_line() -> None:
     assert "TODO_OIDC_ISSUER" in said
 
 
+def test_proxies_that_could_be_anybody_are_refused_in_one_line() -> None:
+    code, said = start(TODO_AUTH="required", FORWARDED_ALLOW_IPS="*")
+    assert (code, said.count("\n")) == (1, 1)
+    assert "FORWARDED_ALLOW_IPS" in said
+
+
 def test_a_migration_without_its_database_url_says_so() -> None:
     code, said = start("migrate", DATABASE_URL="")
     assert (code, said.count("\n")) == (1, 1)
@@ -72,7 +83,7 @@ def test_a_command_that_is_none_is_refused() -> None:
 def test_a_process_whose_database_is_away_lives_and_ends_when_it_is_told_to() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environ = os.environ | SETTINGS | {"APP_PORT": str(port)}
+    environ = _inherited() | SETTINGS | {"APP_PORT": str(port)}
     process = subprocess.Popen([sys.executable, "-m", "todo.backend"], env=environ, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 30

@@ -2,6 +2,7 @@ import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from uuid import uuid4
 
 import aiohttp
@@ -20,7 +21,7 @@ from todo.contracts.events import (
 from todo.dapr.client import Dapr
 from todo.messaging import backoff, calls, metrics, outbox
 from todo.messaging import relay as relays
-from todo.messaging.database import OwnConnection, connect
+from todo.messaging.database import OwnConnection, Where, connect
 from todo.messaging.postgres import Row
 from todo.messaging.relay import Relay
 from todo.messaging.unit import Database, Outgoing, outgoing
@@ -84,11 +85,11 @@ class Connections:
     """Connections of relays, which a test can cut."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.where: Where = url
         self.made: list[OwnConnection] = []
 
     async def __call__(self) -> OwnConnection:
-        self.made.append(await connect(self._url, SCHEMA))
+        self.made.append(await connect(self.where, SCHEMA))
         return self.made[-1]
 
 
@@ -161,6 +162,23 @@ async def test_a_lost_wake_up_costs_a_sweep_and_no_event(database: Database, bro
         await database.pool.execute(outbox.INSERT, [event.topic], [event.key], [event.envelope], NOW)
         await until(lambda: is_empty(database))
     assert keys(broker, DUE) == ["k"]
+
+
+async def test_a_relay_that_waits_to_lead_takes_a_changed_login(
+    connections: Connections, new: Start, url: str, tmp_path: Path
+) -> None:
+    """It must not keep the old login in use, however long another leads."""
+    place = tmp_path / "database-url"
+    place.write_text(url)
+    leader = await connect(url, SCHEMA)
+    assert await leader.fetchval(relays._LOCK)
+    connections.where = place
+    async with running(new()):
+        await until(lambda: connections.made)
+        place.write_text(f"{url}{'&' if '?' in url else '?'}application_name=anew")
+        await until(lambda: len(connections.made) > 1)
+        assert connections.made[0].is_closed()
+    await leader.close()
 
 
 async def test_many_commits_are_few_rings_and_the_last_is_rung(database: Database) -> None:

@@ -38,6 +38,7 @@ class World:
         self.stored: Secrets = {NAME: dict(FIRST)}
         self.used: Mapping[str, str] = FIRST
         self.let_in = {"app": "first"}
+        self.saved = dict(self.let_in)  # whom it lets in when it is started anew
         self.follows = True
         self.connected: list[str] = []
         self.said: list[Entry] = []
@@ -102,6 +103,7 @@ class World:
         self._step()
         self.let_in[secret["USER"]] = secret["PASSWORD"]
         self._step()
+        self.saved = dict(self.let_in)
 
     async def check(self, secret: Secret) -> None:
         if await self.is_refused(secret):
@@ -117,8 +119,9 @@ class World:
     async def remove(self, secret: Secret, *, by: Secret) -> None:
         await self.check(by)
         self._step()
-        del self.let_in[secret["USER"]]
+        self.let_in.pop(secret["USER"], None)
         self._step()
+        self.saved = dict(self.let_in)
 
 
 class DyingJournal(Journal):
@@ -221,8 +224,69 @@ def test_a_retirement_that_dies_anywhere_is_done_by_the_next(tmp_path: Path) -> 
         world.check_used()
         with suppress(RotationError):  # nothing is left to do
             asyncio.run(world.rotation().retire())
-        assert set(world.let_in) == {"app-2"}
+        assert set(world.let_in) == set(world.saved) == {"app-2"}
         assert set(world.stored) == {NAME}
+        assert world.rotation().status().history[-1].step == "retired"
+
+
+async def _returned(world: World) -> None:
+    await rotate(world)
+    await world.rotation().back()
+
+
+def test_a_retirement_of_a_login_of_ours_that_dies_anywhere_is_done_by_the_next(tmp_path: Path) -> None:
+    for world in deaths(tmp_path, lambda world: world.rotation().retire(), _returned):
+        world.die_at(float("inf"))
+        with suppress(RotationError):  # nothing is left to do
+            asyncio.run(world.rotation().retire())
+        assert set(world.let_in) == set(world.saved) == {"app"}
+        assert world.rotation().status().history[-1].step == "retired"
+
+
+async def test_a_login_of_ours_that_is_refused_is_removed_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may have forgotten it and remember it when it is started anew."""
+    world = World(tmp_path)
+    await _returned(world)
+    del world.let_in["app-2"]
+
+    async def fails(secret: Secret, *, by: Secret) -> None:
+        del secret, by
+        raise RotationError("not now")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world, "remove", fails)
+        with pytest.raises(RotationError, match="not now"):
+            await world.rotation().retire()
+    await world.rotation().retire()
+    assert set(world.saved) == {"app"}
+
+
+async def _cut_short(world: World) -> None:
+    world.die_at(4)  # put aside, and not yet let in
+    with suppress(KilledError):
+        await rotate(world)
+    world.died = False
+
+
+def test_giving_up_a_login_that_dies_anywhere_is_noted_by_the_next(tmp_path: Path) -> None:
+    for world in deaths(tmp_path, lambda world: world.rotation().back(), _cut_short):
+        world.die_at(float("inf"))
+        with suppress(RotationError):  # nothing is left to do
+            asyncio.run(world.rotation().back())
+        assert set(world.let_in) == set(world.saved) == {"app"}
+        assert set(world.stored) == {NAME}
+        assert world.rotation().status().history[-1].step == "withdrawn"
+
+
+async def test_a_login_that_is_refused_and_that_we_never_touched_is_left_alone(tmp_path: Path) -> None:
+    """Its name may be somebody's else by now."""
+    world = World(tmp_path)
+    await rotate(world)
+    world.let_in["app"] = "theirs now"
+    await world.rotation().retire()
+    assert world.let_in["app"] == "theirs now"
 
 
 async def test_a_sidecar_that_does_not_follow_keeps_the_old_login_from_being_retired(tmp_path: Path) -> None:
@@ -354,7 +418,8 @@ async def test_the_journal_says_who_and_when_and_never_a_password(tmp_path: Path
     text = (tmp_path / FILE).read_text()
     assert not re.search("hush|first", text)
     steps = [(one.version, one.step) for one in world.said]
-    assert steps == [(2, "begun"), (2, "created"), (2, "checked"), (2, "switching"), (2, "verified"), (1, "retired")]
+    assert steps[-2:] == [(1, "retiring"), (1, "retired")]
+    assert steps[:-2] == [(2, "begun"), (2, "created"), (2, "checked"), (2, "switching"), (2, "verified")]
     assert world.rotation().status().history == world.said
     assert all("@" in one.who and one.at.tzinfo for one in world.said)
 

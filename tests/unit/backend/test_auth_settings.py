@@ -22,6 +22,11 @@ def test_a_provider_on_this_machine_may_do_without_tls(issuer: str) -> None:
     assert found.oidc is not None
 
 
+@pytest.mark.parametrize("proxies", ["", "127.0.0.1", "10.0.0.1, 10.1.0.0/16,fd00::/8", "/run/ingress.sock"])
+def test_proxies_that_are_named_are_believed(proxies: str) -> None:
+    assert read_auth("required", {"FORWARDED_ALLOW_IPS": proxies}) == AuthSettings(None, 50, 100, 30)
+
+
 def test_under_local_there_is_nothing_to_set() -> None:
     assert read_auth("local", {}) is None
 
@@ -42,6 +47,10 @@ def test_under_local_there_is_nothing_to_set() -> None:
         ("required", {"TODO_RATE": "0"}, "TODO_RATE"),
         ("required", {"TODO_RATE_BURST": "²"}, "TODO_RATE_BURST"),
         ("required", {"TODO_AUTH_FAILURES": "-1"}, "TODO_AUTH_FAILURES"),
+        ("required", {"FORWARDED_ALLOW_IPS": "*"}, "FORWARDED_ALLOW_IPS"),
+        ("required", {"FORWARDED_ALLOW_IPS": "10.0.0.1, *"}, "FORWARDED_ALLOW_IPS"),
+        ("required", {"FORWARDED_ALLOW_IPS": "0.0.0.0/0"}, "FORWARDED_ALLOW_IPS"),
+        ("required", {"FORWARDED_ALLOW_IPS": "10.0.0.1,::/0"}, "FORWARDED_ALLOW_IPS"),
         ("local", OIDC, "TODO_OIDC_ISSUER"),
         ("local", {"TODO_RATE": "5"}, "TODO_RATE"),
     ],

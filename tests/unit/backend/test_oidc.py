@@ -233,6 +233,15 @@ class TestKeys:
             assert not provider._wanted.is_set()
             assert identity.asked[KEYS] == 1
 
+    async def test_which_key_a_token_names_is_told_without_asking(self, identity: IdentityProvider) -> None:
+        async with verifying(identity) as provider:
+            assert not provider.has_key_of(identity.token("first"))
+            await provider.verify(identity.token("first"))
+            assert provider.has_key_of(identity.token("first", exp=1))
+            for other in (identity.token("first", header={"kid": "made-up"}), "no.token.at-all", ""):
+                assert not provider.has_key_of(other)
+            assert not provider._wanted.is_set()
+
     async def test_while_the_provider_is_away_known_keys_go_on_and_others_wait(
         self, identity: IdentityProvider
     ) -> None:

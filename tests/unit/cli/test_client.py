@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from todo.operations import client
-from todo.operations.client import Api, Mailbox, RefusedError, UnreachableError
+from todo.operations.client import Api, ClearTextError, Mailbox, RefusedError, UnreachableError
 
 TASK = (
     b'{"id":"00000000-0000-0000-0000-000000000001","user_id":1,"version":1,"title":"t","notes":"","status":"open",'
@@ -86,3 +86,18 @@ async def test_an_address_where_nobody_is_says_so(url: str) -> None:
     async with client.session() as http:
         with pytest.raises(UnreachableError):
             await Api(http, url).users()
+
+
+@pytest.mark.parametrize("url", ["http://todo.example.org", "http://127.0.0.1.example.org", "HTTP://10.0.0.1:8000"])
+async def test_a_token_goes_nowhere_in_clear_text(url: str) -> None:
+    async with client.session() as http:
+        with pytest.raises(ClearTextError, match=r"^TODO_TOKEN .*use https") as refused:
+            Api(http, url, "todo_hush")
+        assert "hush" not in str(refused.value)
+        Api(http, url)  # there is nothing to lose
+
+
+@pytest.mark.parametrize("url", ["https://todo.example.org", "http://127.0.0.1:8000", "http://[::1]:1"])
+async def test_a_token_goes_to_this_machine_and_over_https(url: str) -> None:
+    async with client.session() as http:
+        Api(http, url, "todo_hush")

@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 from fastapi import Depends, Header, Query, Request
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
@@ -162,10 +163,11 @@ Act = Callable[[Transaction], Awaitable[Response]]
 
 async def act_once(backend: Backend, request: Request, user_id: int, key: str | None, act: Act) -> Response:
     """Run a command in its transaction; under a key, once: the same request again gets the same answer."""
+    # The body first: whoever never sends it must not hold a connection meanwhile.
+    fingerprint = "" if key is None else await _fingerprint(request)
     async with backend.database.transaction() as unit:
         if key is None:
             return await act(unit)
-        fingerprint = await _fingerprint(request)
         kept = await answers.begin(unit.connection, user_id, key, request=fingerprint, now=unit.now)
         if kept is not None:
             if kept["request"] != fingerprint:
@@ -187,7 +189,10 @@ async def act_once(backend: Backend, request: Request, user_id: int, key: str | 
 
 async def _fingerprint(request: Request) -> str:
     digest = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
-    digest.update(await request.body())
+    try:
+        digest.update(await request.body())
+    except ClientDisconnect:  # nobody's fault, and nobody reads the answer; so does FastAPI with the bodies it reads
+        raise HTTPException(400) from None
     return digest.hexdigest()
 
 

@@ -40,6 +40,10 @@ class Verifier(Protocol):
 
     async def verify(self, token: str) -> Person: ...
 
+    def has_key_of(self, token: str) -> bool:
+        """Whether `verify` can tell at once, by a key that is known; nothing of the token is proven by that."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -81,24 +85,33 @@ class Authenticator:
         """The caller. Raises `UnauthenticatedError`, `ForbiddenError`, `TooManyError` and `UnavailableError`."""
         place = _network(address)
         try:
-            user_id, scopes = await self._known(authorization, place)
+            known = await self._known(authorization, place)
         except UnauthenticatedError:
             if wait := self._failures.take(place):
                 raise _too_many_failures(wait) from None
             raise
-        if wait := self._share.take(user_id):
-            raise TooManyError("these are more requests than one caller may send", wait)
-        return Caller(user_id, frozenset(Scope(one) for one in scopes))
+        return Caller(known.user_id, frozenset(Scope(one) for one in known.scopes))
 
-    async def _known(self, authorization: str | None, place: str) -> tuple[int, frozenset[str]]:
+    async def _known(self, authorization: str | None, place: str) -> Token | Identity:
         given = _bearer(authorization)
         if tokens.is_token(given):
             token = await self._by_token(tokens.digest(given), place)
-            return token.user_id, frozenset(token.scopes)
+            self._take_share(token.user_id)
+            return token
         if self._provider is None:
             raise UnauthenticatedError("that is no API token")
-        identity = await self._by_identity(await self._provider.verify(given))
-        return identity.user_id, frozenset(identity.scopes)
+        person = await self._vouched(self._provider, given, place)
+        self._take_share(person.sub)  # before any look-up: whoever is nobody here has a share too
+        return await self._by_identity(person)
+
+    def _take_share(self, caller: int | str) -> None:
+        if wait := self._share.take(caller):
+            raise TooManyError("these are more requests than one caller may send", wait)
+
+    async def _vouched(self, provider: Verifier, given: str, place: str) -> Person:
+        if (wait := self._failures.wait(place)) and not provider.has_key_of(given):
+            raise _too_many_failures(wait)  # made-up keys ask the provider nothing, and wait for no answer
+        return await provider.verify(given)
 
     async def _by_token(self, digest: bytes, place: str) -> Token:
         if digest not in self._tokens and (wait := self._failures.wait(place)):
@@ -135,7 +148,7 @@ class Authenticator:
         async with self._database.transaction() as unit:
             if user := await people.add(unit.connection, email, name, _zone(person), unit.now):
                 return await self._link(unit, person.sub, user.id)
-        if identity := await self._identities.get(person.sub):  # another request was first
+        if identity := await self._identity(person.sub):  # another request was first, this very moment
             return identity
         raise ForbiddenError("no-account", "the token's address is another user's: an operator can link the two")
 
@@ -160,13 +173,16 @@ def _too_many_failures(wait: float) -> TooManyError:
 
 
 def _network(address: str) -> str:
-    """What the failures of an address are counted by: the address, of IPv6 the network it can choose its own from."""
+    """What the failures of an address are counted by: the address, of IPv6 the network it can choose its own from.
+
+    What is no address is a proxy's word; all of that is counted as one.
+    """
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
-        return address
+        return ""
     if parsed.version == 4:  # noqa: PLR2004 - IPv4
-        return address
+        return str(parsed)
     mapped = parsed.ipv4_mapped
     return str(mapped) if mapped else str(ipaddress.IPv6Network((int(parsed), _NETWORK), strict=False))
 

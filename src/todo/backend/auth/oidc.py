@@ -121,6 +121,13 @@ class Provider:
         except _NONSENSE:
             raise UnauthenticatedError("the token does not hold") from None
 
+    def has_key_of(self, token: str) -> bool:
+        """Whether the key is known that a token says it is signed with."""
+        try:
+            return self._key_id(token) in self._keys
+        except UnauthenticatedError:
+            return False
+
     def _key_id(self, token: str) -> str:
         """The key that a token says it is signed with, once it looks like one of ours: nothing of it is proven yet."""
         if len(token) > LONGEST:

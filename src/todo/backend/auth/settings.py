@@ -3,8 +3,10 @@
 TODO_OIDC_ISSUER and TODO_OIDC_AUDIENCE let an identity provider in; TODO_OIDC_CREATE_USERS (false) makes a user of
 whoever comes first with a verified address. TODO_RATE (50) is what a caller may ask for a second, TODO_RATE_BURST
 (100) at once, TODO_AUTH_FAILURES (30) how often an address may fail in a minute; each for each process.
+FORWARDED_ALLOW_IPS, which the server reads too, names the proxies that are believed to say where a call comes from.
 """
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,12 +45,31 @@ def read_auth(mode: str, environ: Mapping[str, str] = os.environ) -> AuthSetting
             if environ.get(name):
                 raise SettingsError(f"{name} is set, but TODO_AUTH=local believes everybody: set TODO_AUTH=required")
         return None
+    _check_proxies(environ.get("FORWARDED_ALLOW_IPS", ""))
     return AuthSettings(
         _oidc(environ),
         _positive(environ, "TODO_RATE", 50),
         _positive(environ, "TODO_RATE_BURST", 100),
         _positive(environ, "TODO_AUTH_FAILURES", 30),
     )
+
+
+def _check_proxies(text: str) -> None:
+    for one in text.split(","):
+        if _is_everybody(one.strip()):
+            raise SettingsError(
+                f"FORWARDED_ALLOW_IPS is {text!r}, which lets every caller choose its address: name the ingress's"
+                " addresses or network, such as 10.1.0.0/16"
+            )
+
+
+def _is_everybody(proxies: str) -> bool:
+    if proxies == "*":
+        return True
+    try:
+        return "/" in proxies and ipaddress.ip_network(proxies).prefixlen == 0
+    except ValueError:
+        return False
 
 
 def is_secure(url: str) -> bool:

@@ -5,7 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import asyncpg
+import structlog
+
+from todo.messaging.failures import is_environment
 from todo.messaging.postgres import Executor
+
+log = structlog.get_logger()
 
 USE_NOTED_EVERY: Final = dt.timedelta(minutes=1)  # not a write for every request
 
@@ -79,11 +85,21 @@ async def use(db: Executor, sha256: bytes, now: dt.datetime) -> Token | None:
         return None
     token = Token(**row)
     if token.last_used_at is None or now - token.last_used_at >= USE_NOTED_EVERY:
+        await _note_use(db, token.id, now)
+    return token
+
+
+async def _note_use(db: Executor, token_id: int, now: dt.datetime) -> None:
+    """As far as that goes: a database that takes no writes, its disk full or itself a standby, still lets in."""
+    try:
         await db.execute(
             "UPDATE api_tokens SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
-            token.id, now,
+            token_id, now,
         )  # fmt: skip
-    return token
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        if not is_environment(error):
+            raise
+        log.debug("use of a token not noted", token_id=token_id, reason=f"{type(error).__name__}: {error}")
 
 
 async def identity(db: Executor, issuer: str, subject: str) -> Identity | None:

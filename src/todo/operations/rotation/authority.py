@@ -53,5 +53,5 @@ class Authority(Protocol):
         ...
 
     async def remove(self, secret: Secret, *, by: Secret) -> None:
-        """Refuse a login from now on."""
+        """Refuse a login from now on, whatever is started anew; nothing is wrong if it was refused already."""
         ...

@@ -1,34 +1,46 @@
 """What the logins of all brokers have in common: they are judged by the component that Dapr gets."""
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from todo.operations import brokers
-from todo.operations.brokers import BrokerError, Fault
+from todo.operations import brokers, topics
+from todo.operations.brokers import Broker, BrokerError, Fault
 from todo.operations.rotation.authority import RotationError, Secret
 
 
-class BrokerLogins:
+class BrokerLogins(ABC):
     """The half of `Authority` that asks; `name` is the secret that the component takes its login from."""
 
     def __init__(self, component: Mapping[str, Any], name: str) -> None:
         self._component = component
         self._name = name
 
+    @abstractmethod
+    def login(self, secret: Secret) -> str: ...
+
     async def check(self, secret: Secret) -> None:
-        async with told():
-            await self._check(secret)
+        async with told(), self._let_in(secret) as broker:
+            groups = topics.consumed()
+            wanted = {topic for of_app in groups.values() for topic in of_app}
+            absent = wanted - set(await broker.topics(wanted))  # Kafka hides what a user has no rights on
+            if absent:
+                names = ", ".join(sorted(absent))
+                raise RotationError(
+                    f"{self.login(secret)} may not see topics {names} of {broker.place}: give it the old one's rights"
+                )
+            await broker.members(groups)
 
     async def is_refused(self, secret: Secret) -> bool:
         async with told():
             try:
-                await self._check(secret)
+                async with self._let_in(secret):
+                    return False
             except BrokerError as error:
                 if error.fault is not Fault.CREDENTIALS:
                     raise
                 return True
-            return False
 
     async def users(self, secret: Secret, *, by: Secret) -> list[str]:
         """Nobody: brokers do not tell by which login their clients came."""
@@ -51,9 +63,11 @@ class BrokerLogins:
                 )
         return found
 
-    async def _check(self, secret: Secret) -> None:
+    @asynccontextmanager
+    async def _let_in(self, secret: Secret) -> AsyncIterator[Broker]:
         async with brokers.connected(self._component, self.settings(secret)) as broker:
             await broker.check()
+            yield broker
 
 
 def secret_of(component: Mapping[str, Any]) -> str | None:

@@ -24,8 +24,9 @@ DRAINS: Final = 30.0  # seconds; a longer backlog is no reason to keep a login t
 class Calm:
     """Makes such moments for one system, whose broker is asked by the login in place."""
 
-    def __init__(self, target: HostTarget) -> None:
+    def __init__(self, target: HostTarget, http: aiohttp.ClientSession) -> None:
         self._target = target
+        self._http = http
 
     @asynccontextmanager
     async def moment(self, why: str) -> AsyncIterator[str]:
@@ -39,18 +40,20 @@ class Calm:
                 await self._drain()
             except (SwapError, BrokerError) as error:
                 disturbed = str(error)
-            yield disturbed
+            yield disturbed or "; ".join(await self._sidecars().down())
 
-    async def events_flow(self, http: aiohttp.ClientSession, seconds: float) -> str:
-        """Whether each sidecar publishes to the broker and each app gets events from there; else why not."""
-        side = self._target.current()
-        sidecars = Sidecars(http, self._target.sidecars, self._target.place.token)
+    async def events_flow(self, seconds: float, *, read: bool) -> str:
+        """Whether each sidecar publishes to the broker, and if `read` each app gets events from there; else why not."""
+        side, sidecars = self._target.current(), self._sidecars()
         async with brokers.connected(side.component, side.metadata) as broker:
             try:
-                await sidecars.follow(side, broker, seconds)
+                await (sidecars.follow if read else sidecars.publish)(side, broker, seconds)
             except SwapError as error:
                 return str(error)
         return ""
+
+    def _sidecars(self) -> Sidecars:
+        return Sidecars(self._http, self._target.sidecars, self._target.place.token)
 
     async def _drain(self) -> None:
         side = self._target.current()

@@ -91,17 +91,20 @@ class Host:
                 await self._must_follow(before, concerned, kind)
             await self._must_be_ready(concerned)
             if component == resources.PUBSUB_FILE:
-                await self._events_must_flow(concerned, kind)
+                await self._events_must_flow(concerned, kind, read=not disturbed)
         return disturbed
 
-    async def _events_must_flow(self, sidecars: Iterable[SidecarAddress], kind: str) -> None:
-        """A subscription that did not come back with its component is begun anew, once."""
-        if not await self._calm.events_flow(self._http, FLOWS):
+    async def _events_must_flow(self, sidecars: Iterable[SidecarAddress], kind: str, *, read: bool) -> None:
+        """A subscription that did not come back with its component is begun anew, once.
+
+        Not `read`: nobody is asked for it where a service is down or has a backlog, and would not have read it in time.
+        """
+        if not await self._calm.events_flow(FLOWS, read=read):
             return
         before = await self._loads(sidecars, kind)
         resources.show_again(self._resources / resources.PUBSUB_FILE, force=True)
         await self._must_follow(before, sidecars, kind)
-        why_not = await self._calm.events_flow(self._http, FOLLOWS)
+        why_not = await self._calm.events_flow(FOLLOWS, read=read)
         if why_not:
             raise RotationError(f"{why_not}; call this again to go on, or with --back to return")
 

@@ -20,6 +20,7 @@ SWITCHING: Final = "switching"
 BACK: Final = "back"
 WITHDRAWN: Final = "withdrawn"
 VERIFIED: Final = "verified"
+RETIRING: Final = "retiring"
 RETIRED: Final = "retired"
 FAILED: Final = "failed"
 
@@ -60,6 +61,10 @@ class Journal:
             return []
         found = [entry for line in lines if (entry := _decoded(line)) is not None]
         return [entry for entry in found if secret in {"", entry.secret}]
+
+    def has(self, secret: str, version: int, step: str, detail: str = "") -> bool:
+        """Whether this step was noted of a version, with this detail."""
+        return any((one.version, one.step, one.detail) == (version, step, detail) for one in self.entries(secret))
 
     def verified(self, secret: str) -> int | None:
         """The version that everyone was last seen to use; None while a switch is not verified, or there was none."""

@@ -4,6 +4,8 @@ import hashlib
 import secrets
 from typing import Final
 
+from redis.exceptions import ResponseError
+
 from todo.operations.brokers.broker import BrokerError, Fault
 from todo.operations.brokers.redis import RedisBroker
 from todo.operations.rotation.authority import RotationError, Secret
@@ -11,6 +13,7 @@ from todo.operations.rotation.broker import BrokerLogins, told
 
 PASSWORD: Final = "REDIS_PASSWORD"  # noqa: S105 - a key's name
 DEFAULT: Final = "default"
+_NOT_THERE: Final = "The password you are trying to remove from the user does not exist"
 
 
 class RedisLogins(BrokerLogins):
@@ -43,6 +46,7 @@ class RedisLogins(BrokerLogins):
         await self._change(by, f"#{_digest(secret)}")
 
     async def remove(self, secret: Secret, *, by: Secret) -> None:
+        """Also where the server has forgotten the password and its file has not: an earlier call was cut short."""
         await self._change(by, f"!{_digest(secret)}")
 
     async def _change(self, by: Secret, *rules: str) -> None:
@@ -66,9 +70,16 @@ class _Administered(RedisBroker):
                     f"{self.place} keeps its users in no file and would forget this: change the password there, and"
                     " give it with --username",
                 )
-            await self._call("ACL", "SETUSER", user, *rules)
+            await self._set_user(user, *rules)
             if rules:
                 await self._call("ACL", "SAVE")
+
+    async def _set_user(self, user: str, *rules: str) -> None:
+        try:
+            await self._call("ACL", "SETUSER", user, *rules)
+        except ResponseError as error:
+            if _NOT_THERE not in str(error):
+                raise
 
     async def _has_file(self) -> bool:
         found = await self._call("CONFIG", "GET", "aclfile")

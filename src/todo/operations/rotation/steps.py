@@ -116,8 +116,9 @@ class Rotation:
         if unfinished is not None:
             if self._is_ours(unfinished):
                 await self._authority.remove(unfinished, by=current)
-            self._place.put({self._name + NEXT: None})
+            # Before it is done, as below: what is put away is known to nobody who comes after.
             self._note(unfinished, steps.WITHDRAWN)
+            self._place.put({self._name + NEXT: None})
             return
         if previous is None:
             raise RotationError("there is no login to go back to: the one before was retired, or there was none")
@@ -138,9 +139,12 @@ class Rotation:
         await self._authority.check(current)
         if not await self._authority.is_refused(previous):
             await self._must_be_unused(previous, current, LINGERS)
+            self._note(previous, steps.RETIRING)
             await self._remove(previous, by=current)
-        self._place.put({self._name + PREVIOUS: None})
+        elif self._is_ours(previous) or self._journal.has(self._name, _version(previous), steps.RETIRING):
+            await self._remove_for_good(previous, by=current)
         self._note(previous, steps.RETIRED)
+        self._place.put({self._name + PREVIOUS: None})
 
     async def _chosen(self, wish: Wish, current: Secret) -> Secret:
         """The secret that is wished for. Nothing has changed yet when it is refused, or its time has not come."""
@@ -177,7 +181,7 @@ class Rotation:
         except RotationError as error:
             self._note(secret, steps.FAILED, str(error))
             raise
-        self._note(secret, steps.VERIFIED, f"without a pause: {disturbed}" if disturbed else "")
+        self._note(secret, steps.VERIFIED, f"without calm: {disturbed}" if disturbed else "")
 
     async def _remove(self, secret: Secret, *, by: Secret) -> None:
         login = self._authority.login(secret)
@@ -189,6 +193,17 @@ class Rotation:
             ) from error
         if not await _comes_true(lambda: self._authority.is_refused(secret), SETTLES):
             raise RotationError(f"{login} was removed and is still let in after {SETTLES:.0f} s: call this again later")
+
+    async def _remove_for_good(self, secret: Secret, *, by: Secret) -> None:
+        """Remove what is refused already: a call that was cut short may have done it halfway.
+
+        One that we did not make may have been removed elsewhere, because we may not.
+        """
+        try:
+            await self._authority.remove(secret, by=by)
+        except RotationError:
+            if self._is_ours(secret):
+                raise
 
     async def _must_be_unused(self, secret: Secret, by: Secret, seconds: float) -> None:
         users: list[str] = []
@@ -227,8 +242,7 @@ class Rotation:
             )
 
     def _is_ours(self, secret: Secret) -> bool:
-        begun = [one for one in self._journal.entries(self._name) if one.step == steps.BEGUN]
-        return bool(begun) and begun[-1].version == _version(secret) and begun[-1].detail == MADE
+        return self._journal.has(self._name, _version(secret), steps.BEGUN, MADE)
 
     def _is_verified(self, secret: Secret) -> bool:
         return self._kept(PREVIOUS) is None or self._journal.verified(self._name) == _version(secret)

@@ -24,6 +24,7 @@ from todo.operations.swapping.target import SwapError
 
 PAGE: Final = 1000
 PATIENCE: Final = 5.0  # seconds
+GLANCE: Final = 2.0  # seconds of a pause that numbers are worth
 PROBES: Final = 5
 BUCKET: Final = "event_publish_duration_seconds_bucket"
 
@@ -31,7 +32,7 @@ BUCKET: Final = "event_publish_duration_seconds_bucket"
 class Figures(msgspec.Struct, frozen=True):
     """Counts, and times in milliseconds; None: not measured, or nothing was published meanwhile."""
 
-    tasks: int
+    tasks: int | None
     events: int  # ever published on the broker
     waiting: int  # in the outboxes
     unread: int  # on the broker, of all apps together
@@ -50,20 +51,27 @@ class Meter:
         self._place = place
         self._sidecars = sidecars
 
-    async def count(self, broker: Broker) -> Figures:
-        """The counts alone; nothing is published."""
+    async def glance(self, broker: Broker) -> Figures | None:
+        """The counts that cost nothing, which the tasks do not; None if they are not to be had at once."""
         try:
-            pipeline = (await Api(self._http, self._place.api).pipeline()).value
-            held = pipeline.schedule
-            return Figures(
-                tasks=await self._tasks(),
-                events=sum((await draining.ends_of(broker)).values()),
-                waiting=pipeline.outbox.depth + (held.outbox_depth if held else 0),
-                unread=sum(lag.total for lag in (await draining.left_on(broker)).values()),
-                mails=await self._mails(),
-            )
-        except (UnreachableError, RefusedError, DaprError, msgspec.DecodeError) as error:
+            return await self._count(broker, seconds=GLANCE)
+        except SwapError:
+            return None
+
+    async def _count(self, broker: Broker, tasks: int | None = None, seconds: float | None = None) -> Figures:
+        """`seconds` is what the services have for their part; a broker has its client's time limit."""
+        try:
+            async with asyncio.timeout(seconds):
+                waiting, mails = await self._waiting(), await self._mails()
+        except (UnreachableError, RefusedError, TimeoutError) as error:
             raise SwapError(f"the system could not be counted: {error}") from error
+        events = sum((await draining.ends_of(broker)).values())
+        unread = sum(lag.total for lag in (await draining.left_on(broker)).values())
+        return Figures(tasks, events, waiting, unread, mails)
+
+    async def _waiting(self) -> int:
+        pipeline = (await Api(self._http, self._place.api).pipeline()).value
+        return pipeline.outbox.depth + (pipeline.schedule.outbox_depth if pipeline.schedule else 0)
 
     async def measure(self, broker: Broker, seconds: float) -> Figures:
         """Counts, and times from so many seconds of what goes on and some probes. Raises `SwapError`."""
@@ -71,7 +79,7 @@ class Meter:
         trips = await self._trips(began + seconds)
         published = await self._buckets()
         published.subtract(before)
-        counts = await self.count(broker)
+        counts = await self._count(broker, await self._tasks())
         return msgspec.structs.replace(
             counts,
             publish_p50=quantile(published, 0.5),
@@ -98,13 +106,16 @@ class Meter:
     async def _tasks(self) -> int:
         """Tasks that backend has ever made, deleted ones included, page by page."""
         counted, after = 0, None
-        async with connect(self._place.sidecar, self._place.token) as dapr:
-            while True:
-                page = await self._page(dapr, after)
-                counted += len(page)
-                if len(page) < PAGE:
-                    return counted
-                after = page[-1].task_id
+        try:
+            async with connect(self._place.sidecar, self._place.token) as dapr:
+                while True:
+                    page = await self._page(dapr, after)
+                    counted += len(page)
+                    if len(page) < PAGE:
+                        return counted
+                    after = page[-1].task_id
+        except (DaprError, msgspec.DecodeError) as error:
+            raise SwapError(f"the tasks could not be counted: {error}") from error
 
     async def _page(self, dapr: Dapr, after: UUID | None) -> Sequence[TaskVersion]:
         """One page; a sidecar that has just started or found its app slow refuses to call it for a moment."""

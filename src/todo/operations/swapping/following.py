@@ -40,45 +40,58 @@ class Sidecars:
         self._all = sidecars
         self._headers = {"dapr-api-token": token} if token else {}
         self.restarted: list[str] = []
-        self.strayed: Counter[str] = Counter()  # our own probes by topic that went to the broker before
+        self.strayed: Counter[str] = Counter()  # our own probes by topic that went to the broker before, read or not
 
     async def check(self) -> None:
         """Whether every service and every sidecar is up. Raises `SwapError` naming those that are not."""
-        states = await asyncio.gather(*(self._state(one) for one in self._all))
-        down = [state for state in states if state]
+        down = await self.down()
         if down:
             raise SwapError(f"{'; '.join(down)}: the system must be whole before it is moved")
 
+    async def down(self) -> list[str]:
+        """What is not up, in words."""
+        states = await asyncio.gather(*(self._state(one) for one in self._all))
+        return [state for state in states if state]
+
     async def follow(self, side: Side, broker: Broker, seconds: float) -> None:
         """Wait until each sidecar publishes to this broker, and each app gets events from there. Raises `SwapError`."""
+        deadline = time.monotonic() + seconds
+        await self.publish(side, broker, seconds)
+        await self._until_consumed(side, deadline)
+
+    async def publish(self, side: Side, broker: Broker, seconds: float) -> None:
+        """The first half of `follow`: wait until each sidecar publishes to this broker. Raises `SwapError`."""
         deadline = time.monotonic() + seconds
         missing = await asyncio.gather(*(self._until_there(one, side, broker, deadline) for one in self._all))
         if any(missing):
             reasons = "; ".join(reason for reason in missing if reason)
             raise SwapError(f"after {seconds:.0f} s not every sidecar is on {side.name}: {reasons}")
-        await self._until_consumed(side, deadline)
 
     async def round_trip(self) -> tuple[float, float | None]:
         """Publish one probe for email-delivery; seconds until the broker had it, and until the service had it.
 
         None: not within `ROUND_TRIP`, because it stands behind what else the service has to do.
         """
-        before = (await self.probes_seen())[names.EMAIL_DELIVERY.app_id]
+        app = names.EMAIL_DELIVERY.app_id
+        arrival = app, names.TASK_REMINDERS
+        before = (await self.probes_seen(app))[arrival]
         began = time.monotonic()
         await self._publish(self._of(names.BACKEND), names.TASK_REMINDERS, f"swap-{uuid4()}")
         published = time.monotonic()
-        while (await self.probes_seen(names.EMAIL_DELIVERY.app_id))[names.EMAIL_DELIVERY.app_id] <= before:
+        while (await self.probes_seen(app))[arrival] <= before:
             if time.monotonic() > published + ROUND_TRIP:
                 return published - began, None
             await asyncio.sleep(0.005)
         return published - began, time.monotonic() - began
 
-    async def probes_seen(self, *only: str) -> Counter[str]:
-        """How many probes each app has counted, all replicas together. Raises `SwapError` while one is away."""
+    async def probes_seen(self, *only: str) -> Counter[tuple[str, str]]:
+        """How many probes were counted by (app, topic), all replicas together. Raises `SwapError` while one is away."""
         asked = [one for one in self._all if not only or one.app_id in only]
-        counts: Counter[str] = Counter(dict.fromkeys((one.app_id for one in asked), 0))
+        counts: Counter[tuple[str, str]] = Counter()
         for one, samples in zip(asked, await self.metrics(asked), strict=True):
-            counts[one.app_id] += round(sum(value for name, _, value in samples if name == "todo_probe_events_total"))
+            for name, labels, value in samples:
+                if name == "todo_probe_events_total":
+                    counts[one.app_id, labels["topic"]] += round(value)
         return counts
 
     async def metrics(self, asked: Sequence[Sidecar] = ()) -> list[list[tuple[str, dict[str, str], float]]]:
@@ -144,13 +157,15 @@ class Sidecars:
             if loaded != side.type:
                 return f"has {loaded or 'no component'} loaded"
             await self._publish(one, topic, text)
-            arrived = await broker.holds(topic, text.encode())
+            self.strayed[topic] += 1  # for as long as it is seen nowhere
+            if not await broker.holds(topic, text.encode()):
+                return "still publishes to the broker before"
         except _AWAY as error:
             return f"does not answer ({type(error).__name__})"
         except (SwapError, BrokerError) as error:
             return str(error)
-        self.strayed[topic] += not arrived
-        return "" if arrived else "still publishes to the broker before"
+        self.strayed[topic] -= 1
+        return ""
 
     async def _loaded(self, one: Sidecar) -> str:
         async with self._http.get(f"{one.url}/v1.0/metadata", headers=self._headers, timeout=_TIMEOUT) as answer:
@@ -160,22 +175,22 @@ class Sidecars:
     async def _publish(self, one: Sidecar, topic: str, text: str) -> None:
         """The guide's test event: JSON with a `task_id`, which Dapr wraps."""
         url = f"{one.url}/v1.0/publish/{names.PUBSUB}/{topic}"
-        async with self._http.post(url, json={"task_id": text}, headers=self._headers, timeout=_TIMEOUT) as answer:
-            if answer.status != 204:  # noqa: PLR2004 - HTTP
-                raise SwapError(f"cannot publish ({answer.status} {(await answer.text())[:200]})")
+        try:
+            async with self._http.post(url, json={"task_id": text}, headers=self._headers, timeout=_TIMEOUT) as answer:
+                if answer.status != 204:  # noqa: PLR2004 - HTTP
+                    raise SwapError(f"cannot publish ({answer.status} {(await answer.text())[:200]})")
+        except _AWAY as error:  # with a broker that hangs, so does its sidecar's answer
+            raise SwapError(f"{one.name} does not answer a publish ({type(error).__name__})") from error
 
     async def _until_consumed(self, side: Side, deadline: float) -> None:
-        """A probe on each topic, and each app must count those of its topics."""
-        wanted = {app.app_id: sum(topic in PROBED.values() for topic in app.topics) for app in names.APPS}
+        """A probe on each topic, and each app must count it on each of its topics."""
+        wanted = [(app.app_id, topic) for app in names.APPS for topic in app.topics if topic in PROBED.values()]
         before = await self.probes_seen()
-        try:
-            for topic in PROBED.values():
-                await self._publish(self._of(names.BACKEND), topic, f"swap-{uuid4()}")
-        except _AWAY as error:
-            raise SwapError(f"backend's sidecar went away: {type(error).__name__}") from error
+        for topic in PROBED.values():
+            await self._publish(self._of(names.BACKEND), topic, f"swap-{uuid4()}")
         while True:
             now = await self.probes_seen()
-            behind = [app for app, count in wanted.items() if now[app] < before[app] + count]
+            behind = [f"{app} ({topic})" for app, topic in wanted if now[app, topic] <= before[app, topic]]
             if not behind:
                 return
             if time.monotonic() > deadline:

@@ -5,10 +5,10 @@ itself; after it the sidecars follow the component in place without help. Run ag
 """
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -31,16 +31,17 @@ GRACE: Final = 10.0
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a swap did. `left_behind`: events that an app never read on the broker before; None: it does not answer."""
+    """What a swap did. `left_behind`: what an app never read on the broker before; None: it does not answer."""
 
     origin: str
     to: str
     moved: bool  # False: it was there already
     pause_seconds: float | None = None
     before: Figures | None = None
-    during: Figures | None = None  # when everything was drained
+    during: Figures | None = None  # when everything was drained; None: there was nothing to be had in no time
     after: Figures | None = None
     left_behind: int | None = 0
+    probes_left: int = 0  # at most so many of these are probes of ours
     agree: bool = True
     findings: tuple[Finding, ...] = ()
     restarted: tuple[str, ...] = ()  # sidecars that did not follow by themselves
@@ -65,7 +66,7 @@ async def swap(target: SwapTarget, wish: Wish) -> Report:
     with target.alone():
         old, new = target.current(), target.side(wish.to)
         known = journal.read(target.journal)
-        if old.component != new.component:
+        if _settings(old) != _settings(new):
             return await _move(target, wish, old, new)
         if known is not None and known.to == new.name:
             return await _finish(target, wish, known, new)
@@ -136,7 +137,7 @@ async def _before(run: _Run, wish: Wish) -> Figures | None:
         return None
 
 
-async def _move_paused(run: _Run, wish: Wish, old: Side, new: Side) -> tuple[Figures, float]:
+async def _move_paused(run: _Run, wish: Wish, old: Side, new: Side) -> tuple[Figures | None, float]:
     """The part while nothing is published."""
     wish.tell("pause", "the relays: the API goes on, events wait in the outboxes")
     paused = Pauses(run.target, pauses.holder(), f"from {old.name} to {new.name}")
@@ -145,7 +146,7 @@ async def _move_paused(run: _Run, wish: Wish, old: Side, new: Side) -> tuple[Fig
         await paused.until_quiet()
         wish.tell("drain", f"until every app has read what is on {run.left.place}")
         await draining.drain(run.left, wish.seconds)
-        during = await run.meter.count(run.left)
+        during = await run.meter.glance(run.left)
         await paused.confirm()
         await _switch(run, wish, old, new)
         wish.tell("resume", "the relays publish again")
@@ -187,21 +188,32 @@ async def _ended(run: _Run, wish: Wish, report: Report) -> Report:
     """Look at what came of it. Nothing goes back from here: the system is on the other broker."""
     wish.tell("verify", "that the services agree, and that nothing was left behind")
     try:
-        left = await _left_behind(run)
+        left, probes = await _left_behind(run)
         verdict = await verify.verify(run.target.place, wait=wish.settle, grace=GRACE)
         after = await run.meter.measure(run.right, wish.window)
     except (SwapError, UnreachableError, NoAnswerError, DaprError) as error:
         raise SwapError(f"the system is on {report.to} now, but {error}: run it again to have it looked at") from error
     journal.forget(run.target.journal)
     agreed = msgspec.structs.replace(report, agree=verdict.agree, findings=verdict.findings)
-    return msgspec.structs.replace(agreed, after=after, left_behind=left, restarted=tuple(run.sidecars.restarted))
+    return msgspec.structs.replace(
+        agreed, after=after, left_behind=left, probes_left=probes, restarted=tuple(run.sidecars.restarted)
+    )
 
 
-async def _left_behind(run: _Run) -> int | None:
-    """What apps have not read on the broker before, without our own probes that a sidecar still brought there."""
+async def _left_behind(run: _Run) -> tuple[int | None, int]:
+    """What apps have not read on the broker before, and how many of it may be probes that a sidecar brought there.
+
+    Most of these probes were read; which of them, a broker does not tell.
+    """
     try:
         left = await draining.left_on(run.left)
     except SwapError:
-        return None
-    by_app = {(app, topic): lag.total - run.sidecars.strayed[topic] for (app, topic), lag in left.items()}
-    return sum(max(0, count) for count in by_app.values())
+        return None, 0
+    probes = sum(min(lag.total, run.sidecars.strayed[topic]) for (_, topic), lag in left.items())
+    return sum(lag.total for lag in left.values()), probes
+
+
+def _settings(side: Side) -> Mapping[str, Any]:
+    """A component without what a rotation changes to have it loaded anew."""
+    spec = {key: value for key, value in side.component["spec"].items() if key != "initTimeout"}
+    return {**side.component, "spec": spec}

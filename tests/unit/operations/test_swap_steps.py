@@ -1,0 +1,276 @@
+"""What a swap asks of sidecars and services, and what it tells of them, where they answer late, wrong or not at all."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from tests.support.waiting import until
+from todo.contracts import names
+from todo.operations import brokers, topics
+from todo.operations.brokers import BrokerError, Fault, Lag
+from todo.operations.find import Place
+from todo.operations.rotation.calm import Calm
+from todo.operations.swapping import figures, following, steps
+from todo.operations.swapping.figures import Figures, Meter
+from todo.operations.swapping.following import PROBED, Sidecars
+from todo.operations.swapping.pauses import Pauses
+from todo.operations.swapping.steps import Wish, swap
+from todo.operations.swapping.target import Side, Sidecar, SwapError
+
+KIND = "pubsub.kafka"
+SIDE = Side("kafka", {"spec": {"type": KIND}}, b"", {})
+BACKEND = names.BACKEND.app_id
+
+
+class System:
+    """The sidecar and the services of all apps at one address: an app counts the probes of topics that are alive."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, str]] = []
+        self.seen: Counter[tuple[str, str]] = Counter()
+        self.dead: set[tuple[str, str]] = set()
+        self.hangs = False
+        self.down: set[str] = set()
+        self.forgets: set[str] = set()  # topics whose next probe goes to the broker before
+        self.lags: dict[tuple[str, str], Lag] = {}
+        self.pipeline: dict[str, Any] | None = None
+        self.calls: list[str] = []
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post(f"/v1.0/publish/{names.PUBSUB}/{{topic}}", self._publish)
+        app.router.add_get("/v1.0/metadata", self._metadata)
+        app.router.add_get("/{app}/metrics", self._metrics)
+        app.router.add_get("/{app}/readyz", self._ready)
+        app.router.add_get("/v1.0/healthz", self._well)
+        app.router.add_get("/pipeline", self._pipeline)
+        app.router.add_post("/v1.0/invoke/{tail:.*}", self._pages)
+        return app
+
+    async def _publish(self, request: web.Request) -> web.Response:
+        if self.hangs:
+            await asyncio.sleep(60)
+        topic, text = request.match_info["topic"], (await request.json())["task_id"]
+        if topic in self.forgets:
+            self.forgets.remove(topic)
+            return web.Response(status=204)
+        self.published.append((topic, text))
+        for app in names.APPS:
+            if topic in app.topics and (app.app_id, topic) not in self.dead:
+                self.seen[app.app_id, topic] += 1
+        return web.Response(status=204)
+
+    async def _metadata(self, _: web.Request) -> web.Response:
+        return web.json_response({"components": [{"name": names.PUBSUB, "type": KIND}]})
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        app = request.match_info["app"]
+        lines = [
+            f'todo_probe_events_total{{topic="{topic}"}} {count}'
+            for (of, topic), count in self.seen.items()
+            if of == app
+        ]
+        return web.Response(text="\n".join(["# TYPE todo_probe_events_total counter", *lines, ""]))
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        return web.Response(status=503 if request.match_info["app"] in self.down else 200)
+
+    async def _well(self, _: web.Request) -> web.Response:
+        return web.Response(status=204)
+
+    async def _pipeline(self, _: web.Request) -> web.Response:
+        self.calls.append("pipeline")
+        if self.pipeline is None:
+            await asyncio.sleep(60)
+        return web.json_response(self.pipeline)
+
+    async def _pages(self, _: web.Request) -> web.Response:
+        self.calls.append("tasks")
+        return web.json_response({"tasks": []})
+
+    def count(self, topic: str) -> int:
+        return sum(one == topic for one, _ in self.published)
+
+    # as much of a broker as is asked for
+    place = "Kafka at nowhere"
+
+    async def holds(self, topic: str, text: bytes) -> bool:
+        return (topic, text.decode()) in self.published
+
+    async def lag(self, _: Mapping[str, Collection[str]]) -> dict[tuple[str, str], Lag]:
+        return self.lags
+
+    async def ends(self, asked: Collection[str]) -> dict[str, int]:
+        return dict.fromkeys(asked, 1)
+
+
+class Asked:
+    """A system with what asks it."""
+
+    def __init__(self, system: System, http: aiohttp.ClientSession, url: str) -> None:
+        self.system = system
+        self.broker: Any = system
+        self.sidecars = Sidecars(
+            http, [Sidecar(f"daprd-{one}", one, url, f"{url}/{one}") for one in PROBED], token=None
+        )
+        self.meter = Meter(http, Place(api=url, sidecar=url, mailbox=None, token=None), self.sidecars)
+
+    def run(self) -> Any:  # noqa: ANN401 - as much of a run as a step looks at
+        return SimpleNamespace(left=self.broker, sidecars=self.sidecars, meter=self.meter)
+
+
+@pytest.fixture
+async def asked(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Asked]:
+    monkeypatch.setattr(following, "POLL", 0.01)
+    monkeypatch.setattr(following, "_TIMEOUT", aiohttp.ClientTimeout(total=0.5))
+    monkeypatch.setattr(figures, "GLANCE", 0.2)
+    system = System()
+    server = TestServer(system.app())
+    await server.start_server()
+    async with aiohttp.ClientSession() as http:
+        yield Asked(system, http, str(server.make_url("")).rstrip("/"))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await server.close()
+
+
+async def test_a_whole_system_follows_and_nothing_has_strayed(asked: Asked) -> None:
+    await asked.sidecars.follow(SIDE, asked.broker, 10)
+    assert not +asked.sidecars.strayed
+
+
+async def test_a_subscription_that_is_dead_is_not_made_up_for_by_probes_of_another_topic(asked: Asked) -> None:
+    """backend has two that are probed; what comes late of the one is no sign of life of the other."""
+    asked.system.dead = {(BACKEND, names.TASK_OCCURRENCES)}
+    task = asyncio.create_task(asked.sidecars.follow(SIDE, asked.broker, 0.5))
+    await until(lambda: asked.system.count(names.TASK_OCCURRENCES) == 2)  # the second is the fresh one
+    asked.system.seen[BACKEND, names.REMINDER_DELIVERIES] += 5
+    with pytest.raises(SwapError, match=r"do not reach backend \(task-occurrences\): look"):
+        await task
+
+
+async def test_a_sidecar_that_does_not_answer_a_publish_is_named(asked: Asked) -> None:
+    """So it is while its broker hangs."""
+    asked.system.hangs = True
+    with pytest.raises(SwapError, match=r"daprd-backend does not answer a publish \(TimeoutError\)"):
+        await asked.sidecars.round_trip()
+
+
+@pytest.mark.parametrize("drain", [False, True])
+async def test_a_broker_that_hangs_is_left_where_it_need_not_be_drained(asked: Asked, *, drain: bool) -> None:
+    asked.system.hangs = True
+    wish = Wish(to="redis", drain=drain, tell=lambda *_: None)
+    if drain:
+        with pytest.raises(SwapError, match="does not answer a publish"):
+            await steps._before(asked.run(), wish)
+    else:
+        assert await steps._before(asked.run(), wish) is None
+
+
+async def test_what_is_left_is_told_whole_and_beside_it_what_may_be_probes(asked: Asked) -> None:
+    """A stray probe was read more often than not, and must hide no event."""
+    topic = PROBED[BACKEND]
+    asked.system.forgets = {topic}
+    await asked.sidecars.publish(SIDE, asked.broker, 10)
+    assert +asked.sidecars.strayed == Counter({topic: 1})
+    asked.system.lags = {("notification-service", topic): Lag(3), ("email-delivery", "task-reminders"): Lag(0, 2)}
+    assert await steps._left_behind(asked.run()) == (5, 1)
+    asked.system.lags = {("notification-service", topic): Lag(1)}
+    assert await steps._left_behind(asked.run()) == (1, 1)
+    asked.system.lags = {}
+    assert await steps._left_behind(asked.run()) == (0, 0)
+
+
+PIPELINE = {"outbox": {"depth": 7, "oldest_seconds": 1.0}, "dead_letters": {}, "schedule": None, "sidecar_ready": True}
+
+
+async def test_a_glance_counts_what_waits_and_no_tasks(asked: Asked) -> None:
+    asked.system.pipeline = PIPELINE
+    asked.system.lags = {("notification-service", "task-events"): Lag(2)}
+    found = await asked.meter.glance(asked.broker)
+    assert found == Figures(tasks=None, events=len(topics.wanted()), waiting=7, unread=2, mails=None)
+    assert asked.system.calls == ["pipeline"]
+
+
+async def test_a_glance_that_fails_is_none(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends no swap, and takes no time of the pause."""
+    assert await asked.meter.glance(asked.broker) is None
+
+    async def away(_: Collection[str]) -> dict[str, int]:
+        raise BrokerError(Fault.NETWORK, "nobody is there")
+
+    asked.system.pipeline = PIPELINE
+    monkeypatch.setattr(asked.system, "ends", away)
+    assert await asked.meter.glance(asked.broker) is None
+
+
+def calm(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> Calm:
+    @contextlib.asynccontextmanager
+    async def connected(*_: object) -> AsyncIterator[Any]:
+        yield asked.broker
+
+    monkeypatch.setattr(brokers, "connected", connected)
+    target: Any = SimpleNamespace(sidecars=asked.sidecars._all, place=SimpleNamespace(token=None), current=lambda: SIDE)
+    return Calm(target, asked.sidecars._http)
+
+
+async def test_where_a_service_is_down_a_rotation_sees_that_each_sidecar_publishes(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked.system.dead = {(BACKEND, names.TASK_OCCURRENCES)}
+    assert await calm(asked, monkeypatch).events_flow(5, read=False) == ""
+    assert "do not reach backend" in await calm(asked, monkeypatch).events_flow(0.3, read=True)
+    asked.system.hangs = True
+    assert "does not answer" in await calm(asked, monkeypatch).events_flow(0.3, read=False)
+
+
+async def test_a_service_that_is_down_is_no_calm_even_if_nothing_waits_for_it(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.asynccontextmanager
+    async def held(_: object) -> AsyncIterator[None]:
+        yield
+
+    async def at_once(_: object) -> None:
+        pass
+
+    monkeypatch.setattr(Pauses, "held", held)
+    monkeypatch.setattr(Pauses, "until_quiet", at_once)
+    async with calm(asked, monkeypatch).moment("a test") as disturbed:
+        assert disturbed == ""
+    asked.system.down = {BACKEND}
+    async with calm(asked, monkeypatch).moment("a test") as disturbed:
+        assert disturbed.startswith("backend answers 503 at ")
+
+
+class Standing:
+    """A target that stands somewhere, and gives what is wished for."""
+
+    def __init__(self, folder: Path, here: Side, there: Side) -> None:
+        self.journal = folder / "swap.json"
+        self._here, self._there = here, there
+
+    def alone(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def current(self) -> Side:
+        return self._here
+
+    def side(self, _: str) -> Side:
+        return self._there
+
+
+async def test_a_component_that_a_rotation_had_loaded_anew_is_the_same_one(tmp_path: Path) -> None:
+    there = Side("redis", {"metadata": {"name": "x"}, "spec": {"type": "pubsub.redis"}}, b"", {})
+    shown = {"metadata": {"name": "x"}, "spec": {"type": "pubsub.redis", "initTimeout": "31s"}}
+    target: Any = Standing(tmp_path, Side("redis", shown, b"", {}), there)
+    assert (await swap(target, Wish(to="redis", tell=lambda *_: None))).moved is False
