@@ -52,12 +52,13 @@ def running_backend(database_url: str, **settings: str) -> Iterator[Running]:
         patch.setenv("DATABASE_URL", database_url)
         patch.setenv("TODO_EMAIL", "ada@example.test")
         patch.setenv("TODO_ZONE", "Europe/Berlin")
-        for name, value in settings.items():
-            patch.setenv(name, value)
         thread = threading.Thread(target=lambda: asyncio.run(_serve(box, ready, settings)))
-        thread.start()
         try:
-            assert ready.wait(30), "it does not serve"
+            with pytest.MonkeyPatch.context() as starting:  # it is read once, and others start services beside this one
+                for name, value in settings.items():
+                    starting.setenv(name, value)
+                thread.start()
+                assert ready.wait(30), "it does not serve"
             assert "running" in box, box.get("error")
             yield box["running"]
         finally:
