@@ -213,9 +213,9 @@ def kept_token(place: Path) -> str:
         return place.read_text()
 
 
-def write_secret(place: Path, content: bytes) -> None:
-    """Replace a file whole, durably, readable by its owner alone."""
-    descriptor, temporary = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")  # made with mode 0600
+def write_secret(place: Path, content: bytes, *, made_in: Path | None = None) -> None:
+    """Replace a file whole, durably, readable by its owner alone; it is made beside its place, or in `made_in`."""
+    descriptor, temporary = tempfile.mkstemp(dir=made_in or place.parent, prefix=f".{place.name}.")  # with mode 0600
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

@@ -4,8 +4,6 @@ Files are replaced by renaming, never written in place: a sidecar sees the old c
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +11,7 @@ from typing import Any, Final
 import yaml
 
 from todo.contracts import names
+from todo.operations.datafolder import write_secret
 from todo.operations.engine.environments import COMPONENTS, ENVIRONMENTS, Environment
 
 PUBSUB_FILE: Final = "pubsub.yaml"
@@ -115,16 +114,7 @@ def _dumped(resource: Mapping[str, Any]) -> bytes:
 def _replace(place: Path, content: bytes) -> None:
     """Rename a finished file into place. It is made beside the folder: sidecars read every YAML file in it."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=place.parent.parent, prefix=f".{place.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(place)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_secret(place, content, made_in=place.parent.parent)
 
 
 def _secrets(secrets_file: Path) -> Mapping[str, Any]:

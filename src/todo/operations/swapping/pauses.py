@@ -46,8 +46,11 @@ class Pauses:
         renewing = asyncio.create_task(self._renew_for_ever())
         try:
             yield
-        except SwapError:
+        except SwapError as error:
+            lost = await self._lost()
             await self._end()
+            if lost is not None:
+                raise SwapError(f"{lost} ({error})") from error
             raise
         else:
             await self._end()
@@ -84,6 +87,16 @@ class Pauses:
         for schema in SCHEMAS:
             with suppress(SwapError):  # then it ends with its lease
                 await self._at(schema, partial(pause.end, schema=schema, holder=self._owner))
+
+    async def _lost(self) -> SwapError | None:
+        """What is behind other failures, where it is: a process that was stopped loses its connections too."""
+        for schema in SCHEMAS:
+            try:
+                await self._renew(schema)
+            except SwapError as error:
+                if isinstance(error.__cause__, LostError):
+                    return error
+        return None
 
     async def _renew(self, schema: str) -> bool:
         try:
