@@ -50,6 +50,13 @@ class Reminders(msgspec.Struct, frozen=True):
     reminders: tuple[ScheduledReminder, ...]
 
 
+class Restore(msgspec.Struct, frozen=True):
+    """The schedule was restored from a backup: what happened between these two instants it does not know."""
+
+    taken_at: dt.datetime
+    restored_at: dt.datetime
+
+
 class Summary(msgspec.Struct, frozen=True):
     """The whole schedule in numbers, at `now` of the service's clock."""
 
@@ -60,6 +67,7 @@ class Summary(msgspec.Struct, frozen=True):
     outbox_depth: int
     outbox_oldest: dt.datetime | None
     relay_paused: Pause | None = None
+    restores: tuple[Restore, ...] = ()
 
 
 class PageQuery(msgspec.Struct, frozen=True):
@@ -83,6 +91,7 @@ class KnownTask(msgspec.Struct, frozen=True):
     epoch: int
     version: int
     seen_at: dt.datetime
+    deleted: bool = False
 
 
 class KnownTasks(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from todo.contracts.schedule import (
     PageQuery,
     Reminders,
     RemindersQuery,
+    Restore,
     ScheduledReminder,
     Summary,
     TasksQuery,
@@ -75,6 +76,7 @@ async def _summary(database: Database) -> Summary:
             outbox_depth=depth["depth"] if depth else 0,
             outbox_oldest=depth["oldest"] if depth else None,
             relay_paused=await pause.in_force(tx.connection),
+            restores=tuple(Restore(**row) for row in await store.restores(tx.connection)),
         )
 
 

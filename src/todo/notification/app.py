@@ -25,7 +25,7 @@ from todo.messaging.sightings import DatabaseSightings
 from todo.messaging.unit import Database, Transaction
 from todo.notification import api, handlers, polling
 from todo.notification.polling import LastPoll
-from todo.notification.reconciliation import reconcile_tasks
+from todo.notification.reconciliation import catch_up, reconcile_tasks
 from todo.service import kit
 from todo.service.jobs import Job
 from todo.service.kit import NotReadyError, Parts
@@ -36,7 +36,8 @@ log = structlog.get_logger()
 APP: Final = names.NOTIFICATION
 SCHEMA: Final = APP.schema or ""
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
-REVISION: Final = "0003"  # the oldest this code can work with
+REVISION: Final = "0004"  # the oldest this code can work with
+POOL: Final = 8  # connections, at most
 CLOSING: Final = 5.0  # seconds for connections to finish
 
 
@@ -50,7 +51,7 @@ async def compose(settings: Settings, *, url: Where, clock: Clock = utc_now) -> 
     """Everything that one running replica consists of."""
     async with (
         client.connect(settings.sidecar, settings.dapr_token) as dapr,
-        _database(url, clock) as database,
+        _database(url, clock, settings) as database,
         _sightings(database, settings.instance) as sightings,
         _last_poll(dapr) as last_poll,
     ):
@@ -68,7 +69,8 @@ async def compose(settings: Settings, *, url: Where, clock: Clock = utc_now) -> 
             jobs=_jobs(database, dapr, last_poll),
             internal=api.routes(database),
             needs={"database": partial(_check, database)},
-            background=[_relay(url, dapr, database).run, partial(follow, url, database.pool)],
+            gauges=[partial(polling.gauge_oldest_due, database)],
+            background=[_relay(url, dapr, database, settings).run, partial(follow, url, database.pool)],
         )
 
 
@@ -76,6 +78,7 @@ def _jobs(database: Database, dapr: Dapr, last_poll: LastPoll) -> list[Job]:
     ask_backend = partial(dapr.invoke, names.BACKEND.app_id)
 
     async def tasks() -> None:
+        await catch_up(database, ask_backend)
         await reconcile_tasks(database, ask_backend)
 
     return [
@@ -85,7 +88,7 @@ def _jobs(database: Database, dapr: Dapr, last_poll: LastPoll) -> list[Job]:
     ]
 
 
-def _relay(url: Where, dapr: Dapr, database: Database) -> Relay:
+def _relay(url: Where, dapr: Dapr, database: Database, settings: Settings) -> Relay:
     return Relay(
         partial(connect, url, SCHEMA),
         dapr,
@@ -93,6 +96,7 @@ def _relay(url: Where, dapr: Dapr, database: Database) -> Relay:
         SCHEMA,
         park=OversizedRows(APP.app_id, database).park,
         clock=database.clock,
+        batch=settings.relay_batch,
     )
 
 
@@ -116,8 +120,8 @@ async def _check(database: Database) -> None:
 
 
 @asynccontextmanager
-async def _database(url: Where, clock: Clock) -> AsyncIterator[Database]:
-    database = await open_database(url, SCHEMA, clock)
+async def _database(url: Where, clock: Clock, settings: Settings) -> AsyncIterator[Database]:
+    database = await open_database(url, SCHEMA, clock, max_size=settings.database_pool or POOL)
     try:
         yield database
     finally:

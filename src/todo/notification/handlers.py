@@ -41,21 +41,40 @@ async def apply_snapshots(tx: Transaction, snapshots: Snapshots) -> int:
     return len(news)
 
 
+async def lose_tasks(tx: Transaction, after: UUID | None, last: UUID | None, there: Sequence[UUID], epoch: int) -> int:
+    """Let go of tasks that backend does not have any more: it was restored from before they were. Returns how many."""
+    lost = await store.lose_tasks(tx, after, last, there, epoch)
+    rows = await store.lock_of_tasks(tx, lost)
+    unwanted = [(row, schedule.unwanted(row, tx.now)) for row in rows.values()]
+    await store.save(tx, [after for before, after in unwanted if after is not before])
+    return len(lost)
+
+
 async def delivery_outcome(arrived: Sequence[Event], tx: Transaction) -> None:
     """Close what was delivered, suppressed or refused, schedule again what was put off. Old outcomes change nothing."""
-    rows = await store.lock(tx, (_key(event.data) for event in arrived))
+    await apply_outcomes(tx, [(event.data, event.traceparent) for event in arrived])
+
+
+async def apply_outcomes(tx: Transaction, outcomes: Sequence[tuple[ReminderOutcome, str]]) -> None:
+    """Apply outcomes, each with the traceparent of what brought it.
+
+    One of an instance that is not known is remembered: this schedule made it before it was restored from a backup.
+    """
+    arrived = {_key(outcome): traceparent for outcome, traceparent in outcomes}
+    rows = await store.lock(tx, arrived)
+    if forgotten := arrived.keys() - rows.keys():
+        await store.add(tx, [schedule.forgotten(*key, arrived[key], tx.now) for key in forgotten])
+        rows |= await store.lock(tx, forgotten)
     states = {key: row.state for key, row in rows.items()}
     changed: dict[Key, Reminder] = {}
-    for event in arrived:
-        outcome: ReminderOutcome = event.data
+    for outcome, traceparent in outcomes:
         key = _key(outcome)
-        before = rows.get(key)
-        after = before and schedule.settled(before, outcome, tx.now)
-        if after is None or after is before:
+        after = schedule.settled(rows[key], outcome, tx.now)
+        if after is rows[key]:
             continue
         rows[key] = changed[key] = after
         if after.state is State.FAILED and outcome.outcome is not Outcome.FAILED:
-            tx.emit(_announcement(after, tx, event.traceparent))
+            tx.emit(_announcement(after, tx, traceparent))
     await store.save(tx, list(changed.values()))
     _count_ends(row for key, row in changed.items() if row.state is not states[key])
 

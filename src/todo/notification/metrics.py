@@ -1,6 +1,6 @@
 """What this service counts about reminders."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 dispatched = Counter("todo_reminders_dispatched", "Reminders sent on their way, repeated dispatches included")
 lateness = Histogram(
@@ -13,3 +13,6 @@ healed = Counter("todo_tasks_reconciled", "Tasks whose snapshot had not arrived 
 regressions = Counter("todo_task_version_regressions", "Tasks of which backend has an older version than was seen here")
 
 told_again = Counter("todo_reminder_ends_told_again", "Ends of reminders that backend had not heard of")
+oldest_due = Gauge(
+    "todo_reminders_oldest_due_seconds", "How long the oldest reminder that is due waits for its dispatch"
+)

@@ -13,7 +13,7 @@ from todo.contracts import names
 from todo.dapr.client import Dapr
 from todo.dapr.errors import DaprError
 from todo.messaging.unit import Database
-from todo.notification import handlers
+from todo.notification import handlers, metrics, store
 from todo.notification.reconciliation import Invoke, heard_of
 
 log = structlog.get_logger()
@@ -74,6 +74,12 @@ async def reconcile_reminders(database: Database, invoke: Invoke) -> None:
         pass
     while await handlers.tell_again(database, partial(heard_of, invoke)) == handlers.CLAIM:
         pass
+
+
+async def gauge_oldest_due(database: Database) -> None:
+    """Tell how late the schedule is, whether anybody looks at it or not."""
+    now, oldest = database.clock(), await store.oldest_due(database.pool)
+    metrics.oldest_due.set(max(0.0, (now - oldest).total_seconds()) if oldest else 0)
 
 
 async def _look(database: Database) -> bool:

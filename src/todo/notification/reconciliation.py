@@ -10,6 +10,9 @@ import structlog
 from todo.contracts import invocation
 from todo.contracts.events import ReminderKey, TaskSnapshot
 from todo.contracts.invocation import (
+    AttemptKey,
+    Deliveries,
+    DeliveriesQuery,
     ResolvedReminder,
     ResolvedReminders,
     ResolveReminders,
@@ -24,7 +27,7 @@ from todo.dapr.subscriber import UnavailableError
 from todo.messaging.failures import is_environment
 from todo.messaging.unit import Database
 from todo.notification import metrics, store
-from todo.notification.handlers import apply_snapshots
+from todo.notification.handlers import apply_outcomes, apply_snapshots, lose_tasks
 from todo.notification.schedule import Reminder, State
 
 log = structlog.get_logger()
@@ -40,9 +43,10 @@ Answer = TypeVar("Answer", bound=msgspec.Struct)
 async def reconcile_tasks(database: Database, invoke: Invoke) -> int:
     """Compare every task, page by page; returns how many were healed. Raises `UnavailableError` with backend away.
 
-    What backend does not mention stays: absence never deletes.
+    What backend does not mention stays, unless it was seen in an earlier epoch only: a backend that was restored from
+    a backup has lost it. In one epoch absence never deletes.
     """
-    healed = 0
+    healed = lost = 0
     after: UUID | None = None
     while True:
         page = await _page(invoke, after)
@@ -52,13 +56,51 @@ async def reconcile_tasks(database: Database, invoke: Invoke) -> int:
         for chunk in _chunks([task.task_id for task, ours in known if ours < (page.epoch, task.version)]):
             answer = await _ask(invoke, invocation.TASK_SNAPSHOTS, SnapshotsQuery(chunk), Snapshots)
             healed += await _apply(database, answer.tasks)
-        if len(page.tasks) < PAGE:
+        is_last = len(page.tasks) < PAGE
+        async with database.transaction() as tx:
+            there = [task.task_id for task in page.tasks]
+            lost += await lose_tasks(tx, after, None if is_last else there[-1], there, page.epoch)
+        if is_last:
             break
         after = _next(page, after)
     metrics.healed.inc(healed)
     if healed:
         log.warning("tasks reconciled", action="reconcile-tasks", tasks=healed)
+    if lost:
+        log.warning("tasks let go: backend was restored from before they were", action="reconcile-tasks", tasks=lost)
     return healed
+
+
+async def catch_up(database: Database, invoke: Invoke) -> None:
+    """Make up for a restored database, here or at backend; nothing to do when neither was. Raises `UnavailableError`.
+
+    This schedule hears of every outcome that backend knows; backend is told every end anew that it has not heard of.
+    """
+    at_home, known_epoch = await store.origin(database.pool)
+    if not at_home:
+        outcomes = await _learn_outcomes(database, invoke)
+        await store.at_home(database.pool)
+        log.info("the schedule is in a new place and has asked for every outcome", outcomes=outcomes)
+    epoch = (await _ask(invoke, invocation.TASK_VERSIONS, TaskVersionsQuery(None, 1), TaskVersions)).epoch
+    if epoch > known_epoch:
+        async with database.transaction() as tx:
+            await store.begin_epoch(tx, epoch)
+        log.info("backend is in a new epoch, every end is told again that it has not heard of", epoch=epoch)
+
+
+async def _learn_outcomes(database: Database, invoke: Invoke) -> int:
+    learned, after = 0, None
+    while True:
+        query = DeliveriesQuery(after, PAGE)
+        page = (await _ask(invoke, invocation.DELIVERIES, query, Deliveries)).deliveries
+        if page:
+            async with database.transaction() as tx:
+                await apply_outcomes(tx, [(outcome, "") for outcome in page])
+            last = page[-1]
+            after = AttemptKey(last.task_id, last.reminder, last.fire_at, last.attempt)
+        learned += len(page)
+        if len(page) < PAGE:
+            return learned
 
 
 async def heard_of(invoke: Invoke, ended: Sequence[Reminder]) -> list[bool]:

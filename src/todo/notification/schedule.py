@@ -123,11 +123,29 @@ def unanswered(row: Reminder, now: dt.datetime, *, in_outbox: bool) -> Reminder:
     return replace(_sent(row, patience, now), repeats=repeats)
 
 
+def forgotten(task_id: UUID, reminder: str, fire_at: dt.datetime, traceparent: str, now: dt.datetime) -> Reminder:
+    """The row of an instance that was made and dispatched before this schedule was restored: for `settled`."""
+    return Reminder(
+        task_id=task_id,
+        reminder=reminder,
+        fire_at=fire_at,
+        state=State.DISPATCHED,
+        wanted=False,
+        attempt=-1,
+        next_at=now,
+        traceparent=traceparent,
+        updated_at=now,
+    )
+
+
 def settled(row: Reminder, outcome: ReminderOutcome, now: dt.datetime) -> Reminder:
     """The row after an outcome. `delivered` counts whatever the attempt and the state; the rest must be current.
 
-    A mail that was possibly sent counts once per attempt, however late it is told.
+    A mail that was possibly sent counts once per attempt, however late it is told. An attempt that the row does not
+    know of was made before the schedule was restored: it is taken for the current one, and counting goes on from it.
     """
+    if outcome.attempt > row.attempt:
+        row = _reminded(row, outcome, now)
     if outcome.outcome is Outcome.DELIVERED:
         return row if row.state is State.DELIVERED else _delivered(row, outcome, now)
     if row.state is not State.DISPATCHED or outcome.attempt != row.attempt:
@@ -139,6 +157,15 @@ def settled(row: Reminder, outcome: ReminderOutcome, now: dt.datetime) -> Remind
     if outcome.outcome is Outcome.DEFERRED:
         return _deferred(row, outcome, now)
     return row
+
+
+def _reminded(row: Reminder, outcome: ReminderOutcome, now: dt.datetime) -> Reminder:
+    """The row of a restored schedule once it hears of an attempt: what had not ended is where that attempt left it."""
+    if row.state in (State.DELIVERED, State.FAILED, State.SKIPPED):
+        return replace(row, attempt=outcome.attempt)
+    if outcome.outcome is Outcome.SKIPPED:
+        return _closed(replace(row, attempt=outcome.attempt), State.SKIPPED, outcome.reason, now)
+    return replace(row, state=State.DISPATCHED, renewed=False, attempt=outcome.attempt, next_at=now, updated_at=now)
 
 
 def _delivered(row: Reminder, outcome: ReminderOutcome, now: dt.datetime) -> Reminder:

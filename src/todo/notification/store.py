@@ -9,6 +9,7 @@ from msgspec.structs import astuple
 
 from todo.contracts import names
 from todo.contracts.events import TaskSnapshot
+from todo.messaging import cluster
 from todo.messaging.postgres import Executor, Row
 from todo.messaging.unit import Transaction
 from todo.notification.schedule import Reminder, State
@@ -95,7 +96,33 @@ INSERT INTO reminders ({_COLUMNS}) SELECT * FROM unnest({_ARRAYS})
 ON CONFLICT (task_id, reminder, fire_at) DO UPDATE SET {_CHANGES}
 """
 
+_ADD: Final = f"INSERT INTO reminders ({_COLUMNS}) SELECT * FROM unnest({_ARRAYS}) ON CONFLICT DO NOTHING"
+
 _VERSIONS: Final = "SELECT task_id, epoch, version FROM tasks WHERE task_id = ANY($1::uuid[])"
+
+# $1 after and $2 up to which ids (or none), $3 ids to leave out, $4 backend's epoch, $5 now
+_LOSE_TASKS: Final = """
+WITH lost AS MATERIALIZED (
+    SELECT task_id FROM tasks
+    WHERE ($1::uuid IS NULL OR task_id > $1) AND ($2::uuid IS NULL OR task_id <= $2)
+      AND epoch < $4 AND task_id <> ALL($3::uuid[])
+    ORDER BY task_id FOR UPDATE
+)
+UPDATE tasks SET epoch = $4, deleted = true, seen_at = $5 FROM lost WHERE tasks.task_id = lost.task_id
+RETURNING tasks.task_id
+"""
+
+_ORIGIN: Final = f"SELECT coalesce(max(cluster), '') = {cluster.CURRENT} AS here, max(backend_epoch) FROM origin"
+_AT_HOME: Final = f"""
+INSERT INTO origin (cluster, backend_epoch) VALUES ({cluster.CURRENT}, 0)
+ON CONFLICT (one) DO UPDATE SET cluster = excluded.cluster
+"""
+_BACKENDS_EPOCH: Final = "UPDATE origin SET backend_epoch = $1 WHERE backend_epoch < $1"
+_UNTELL: Final = """
+UPDATE reminders SET told = false, asked_at = NULL
+WHERE told AND state IN ('delivered', 'suppressed', 'failed', 'skipped')
+"""
+_RESTORES: Final = "SELECT taken_at, restored_at FROM restores ORDER BY restored_at"
 
 _READ_OF_TASKS: Final = f"""
 SELECT {_COLUMNS} FROM reminders WHERE task_id = ANY($1::uuid[]) ORDER BY task_id, fire_at, reminder
@@ -108,7 +135,7 @@ ORDER BY task_id, reminder, fire_at LIMIT $4
 
 # $1 after (or none), $2 limit
 _KNOWN_TASKS: Final = """
-SELECT task_id, epoch, version, seen_at FROM tasks
+SELECT task_id, epoch, version, seen_at, deleted FROM tasks
 WHERE task_id > coalesce($1::uuid, '00000000-0000-0000-0000-000000000000') ORDER BY task_id LIMIT $2
 """
 
@@ -138,6 +165,38 @@ async def versions(tx: Transaction, task_ids: Sequence[UUID]) -> dict[UUID, tupl
     return {row["task_id"]: (row["epoch"], row["version"]) for row in rows}
 
 
+async def lose_tasks(
+    tx: Transaction, after: UUID | None, last: UUID | None, there: Sequence[UUID], epoch: int
+) -> set[UUID]:
+    """Delete the tasks of earlier epochs that are not `there`, of those with ids after one and up to another.
+
+    Returns which, locked until the commit.
+    """
+    rows = await tx.connection.fetch(_LOSE_TASKS, after, last, there, epoch, tx.now)
+    return {row["task_id"] for row in rows}
+
+
+async def origin(db: Executor) -> tuple[bool, int]:
+    """Whether this is the database it was when `at_home` was called, and the latest epoch of backend it heard of."""
+    here, epoch = await db.fetchrow(_ORIGIN) or (False, None)
+    return here, epoch or 0
+
+
+async def at_home(db: Executor) -> None:
+    await db.execute(_AT_HOME)
+
+
+async def begin_epoch(tx: Transaction, epoch: int) -> None:
+    """Take it that backend has heard of no end: it was restored from before it did."""
+    await tx.connection.execute(_UNTELL)
+    await tx.connection.execute(_BACKENDS_EPOCH, epoch)
+
+
+async def restores(db: Executor) -> list[Row]:
+    """When this schema was restored from a backup, and when that was taken."""
+    return list(await db.fetch(_RESTORES))
+
+
 async def lock_of_tasks(tx: Transaction, task_ids: Iterable[UUID]) -> dict[Key, Reminder]:
     """Every reminder of these tasks, locked."""
     return _by_key(await tx.connection.fetch(_OF_TASKS, list(task_ids)))
@@ -147,6 +206,12 @@ async def lock(tx: Transaction, keys: Iterable[Key]) -> dict[Key, Reminder]:
     """The reminders with these keys, locked; unknown ones are absent."""
     ids, reminders, instants = zip(*set(keys), strict=True)
     return _by_key(await tx.connection.fetch(_OF_KEYS, ids, reminders, instants))
+
+
+async def oldest_due(db: Executor) -> dt.datetime | None:
+    """When the reminder is, or was, to be dispatched that comes first of all that wait."""
+    found: dt.datetime | None = await db.fetchval("SELECT min(next_at) FROM reminders WHERE state = 'waiting'")
+    return found
 
 
 async def claim_due(tx: Transaction, limit: int) -> list[Reminder]:
@@ -176,6 +241,11 @@ async def save(tx: Transaction, reminders: Sequence[Reminder]) -> None:
     """Write rows that are locked, or new under the lock of their task."""
     if reminders:
         await tx.connection.execute(_SAVE, *zip(*map(astuple, reminders), strict=True))
+
+
+async def add(tx: Transaction, reminders: Sequence[Reminder]) -> None:
+    """Write rows unless they are there by now."""
+    await tx.connection.execute(_ADD, *zip(*map(astuple, reminders), strict=True))
 
 
 async def of_tasks(db: Executor, task_ids: Sequence[UUID]) -> list[Reminder]:

@@ -27,6 +27,10 @@ class Service:
         async with self._http.get(path) as answer:
             return answer.status, await answer.json()
 
+    async def text(self, path: str) -> str:
+        async with self._http.get(path) as answer:
+            return await answer.text()
+
     async def post(self, path: str, body: object = None, *, token: str | None = APP_TOKEN) -> tuple[int, Any]:
         headers = {"dapr-api-token": token} if token else {}
         async with self._http.post(path, data=msgspec.json.encode(body), headers=headers) as answer:

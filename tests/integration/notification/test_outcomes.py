@@ -51,7 +51,7 @@ def expected(state: State, outcome: Outcome, attempt: int) -> State:
     return CLOSED_BY[outcome] if state is State.DISPATCHED and attempt == 3 else state
 
 
-@pytest.mark.parametrize(("state", "outcome", "attempt"), list(itertools.product(State, Outcome, (2, 3, 4))))
+@pytest.mark.parametrize(("state", "outcome", "attempt"), list(itertools.product(State, Outcome, (2, 3))))
 def test_only_delivered_counts_out_of_place(state: State, outcome: Outcome, attempt: int) -> None:
     before = row_in(state)
     told = replace(outcome_of(before, outcome, NOON), attempt=attempt)
@@ -62,6 +62,21 @@ def test_only_delivered_counts_out_of_place(state: State, outcome: Outcome, atte
     assert after.attempt == before.attempt
     if after.state is state:
         assert after is before
+    assert (after.next_at is not None) == (after.state in (State.WAITING, State.DISPATCHED))
+    assert schedule.settled(after, told, NOON + DAY) is after
+
+
+@pytest.mark.parametrize(("state", "outcome"), list(itertools.product(State, Outcome)))
+def test_an_attempt_that_a_restored_schedule_forgot_is_its_current_one(state: State, outcome: Outcome) -> None:
+    """What had not ended is where that attempt left it, what had ended stays; and told again, nothing changes."""
+    before = row_in(state)
+    told = replace(outcome_of(before, outcome, NOON), attempt=4)
+
+    after = schedule.settled(before, told, NOON + MINUTE)
+
+    has_ended = state in (State.DELIVERED, State.FAILED, State.SKIPPED) and outcome is not Outcome.DELIVERED
+    left = State.SKIPPED if outcome is Outcome.SKIPPED else CLOSED_BY[outcome]
+    assert (after.state, after.attempt) == (state if has_ended else left, 4)
     assert (after.next_at is not None) == (after.state in (State.WAITING, State.DISPATCHED))
     assert schedule.settled(after, told, NOON + DAY) is after
 
@@ -82,12 +97,41 @@ async def test_an_outcome_keeps_its_reason(scenario: Scenario) -> None:
     assert await scenario.publish() == []
 
 
-async def test_an_outcome_of_an_unknown_instance_is_no_ones_business(scenario: Scenario) -> None:
-    row = row_in(State.DISPATCHED)
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [
+        (Outcome.DELIVERED, State.DELIVERED),
+        (Outcome.FAILED, State.FAILED),
+        (Outcome.SUPPRESSED, State.SUPPRESSED),
+        (Outcome.SKIPPED, State.SKIPPED),
+        (Outcome.DEFERRED, State.WITHDRAWN),
+    ],
+)
+async def test_an_outcome_of_an_unknown_instance_is_remembered(
+    scenario: Scenario, outcome: Outcome, state: State
+) -> None:
+    """A restored schedule hears of what it did before; nothing is sent for it."""
+    row = row_in(State.DISPATCHED, attempt=3)
 
-    await scenario.settle(row, Outcome.DELIVERED)
+    await scenario.settle(row, outcome)
 
-    assert await scenario.rows() == []
+    (found,) = await scenario.rows()
+    assert (found.key, found.state, found.attempt) == (row.key, state, 3)
+    assert await scenario.tick() == []
+
+
+async def test_a_restored_schedule_counts_on_from_the_attempts_it_hears_of(scenario: Scenario) -> None:
+    """An attempt is never made twice: the next is one more than any that anybody knows of."""
+    snapshot = await dispatched(scenario)
+    row = replace(await scenario.row(snapshot), attempt=4)
+
+    await scenario.settle(row, Outcome.DEFERRED)
+
+    waiting = await scenario.row(snapshot)
+    assert (waiting.state, waiting.attempt) == (State.WAITING, 4)
+    scenario.pass_time(HOUR)
+    (event,) = await scenario.tick()
+    assert event.data.attempt == 5
 
 
 async def test_a_suppressed_outcome_of_an_earlier_attempt_does_not_close_a_newer_one(scenario: Scenario) -> None:

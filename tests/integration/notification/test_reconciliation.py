@@ -8,11 +8,19 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
-from tests.integration.notification.scenario import HOUR, NOON, Scenario, firing, newer, task
+from tests.integration.notification.scenario import HOUR, NOON, Scenario, firing, newer, outcome_of, task
 from tests.integration.notification.sidecar import Sidecar, client_of, running_sidecar
 from todo.contracts import invocation, names
-from todo.contracts.events import TaskSnapshot
-from todo.contracts.invocation import Snapshots, SnapshotsQuery, TaskVersion, TaskVersions, TaskVersionsQuery
+from todo.contracts.events import Outcome, TaskSnapshot
+from todo.contracts.invocation import (
+    Deliveries,
+    DeliveriesQuery,
+    Snapshots,
+    SnapshotsQuery,
+    TaskVersion,
+    TaskVersions,
+    TaskVersionsQuery,
+)
 from todo.dapr.subscriber import UnavailableError
 from todo.notification import reconciliation
 from todo.notification.schedule import State
@@ -160,6 +168,87 @@ async def test_a_restored_backend_is_followed_by_its_epoch(
     assert await reconcile(scenario, sidecar) == 1
 
     assert (await scenario.row(snapshot)).state is State.WAITING
+
+
+async def test_what_a_restored_backend_lost_is_let_go_and_in_one_epoch_absence_deletes_nothing(
+    scenario: Scenario, sidecar: Sidecar, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an earlier epoch and not there: it was made after the backup. Page by page, behind the last one too."""
+    monkeypatch.setattr(reconciliation, "PAGE", 2)
+    made = sorted((task(firing(NOON + HOUR)) for _ in range(6)), key=lambda one: one.task_id)
+    await scenario.arrive(*made)
+    kept = made[1::2]
+    backend.has(*kept)
+    await reconcile(scenario, sidecar)
+    assert {row.state for row in await scenario.rows()} == {State.WAITING}
+
+    backend.epoch = 2
+    backend.has(*(replace(one, epoch=2) for one in kept[:2]))  # and what is made only now is of the new epoch
+    backend.tasks.pop(str(kept[2].task_id))
+    young = task(firing(NOON + HOUR), epoch=2)
+    await scenario.arrive(young)
+    await reconcile(scenario, sidecar)
+
+    waiting = {row.task_id for row in await scenario.rows() if row.state is State.WAITING}
+    assert waiting == {kept[0].task_id, kept[1].task_id, young.task_id}
+    await scenario.arrive(*(newer(one, firing(NOON + HOUR)) for one in made))  # what was still on the broker
+    assert {row.task_id for row in await scenario.rows() if row.state is State.WAITING} == waiting
+
+
+async def test_a_schedule_in_a_new_place_asks_for_every_outcome_once(
+    scenario: Scenario, sidecar: Sidecar, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciliation, "PAGE", 2)
+    snapshot = task(firing(NOON + HOUR))
+    await scenario.arrive(snapshot)
+    backend.has(snapshot)
+    row = await scenario.row(snapshot)
+    history = [
+        replace(outcome_of(row, Outcome.DEFERRED, NOON), attempt=1),
+        replace(outcome_of(row, Outcome.DELIVERED, NOON), attempt=2),
+        replace(outcome_of(row, Outcome.SUPPRESSED, NOON), fire_at=NOON + 2 * HOUR, attempt=1),
+    ]
+    asked: list[DeliveriesQuery] = []
+
+    def deliveries(body: bytes) -> bytes:
+        asked.append(msgspec.json.decode(body, type=DeliveriesQuery))
+        return msgspec.json.encode(Deliveries(tuple(history[:2] if asked[-1].after is None else history[2:])))
+
+    sidecar.methods[invocation.DELIVERIES] = deliveries
+    for _ in range(2):
+        await catch_up(scenario, sidecar)
+    assert [(one.after and one.after.attempt) for one in asked] == [None, 2]
+    rows = {row.fire_at: (row.state, row.attempt) for row in await scenario.rows()}
+    assert rows == {NOON + HOUR: (State.DELIVERED, 2), NOON + 2 * HOUR: (State.SUPPRESSED, 1)}
+
+    await scenario.database.pool.execute("UPDATE origin SET cluster = ''")
+    await catch_up(scenario, sidecar)
+    assert len(asked) == 4
+
+
+async def test_a_backend_in_a_new_epoch_is_told_every_end_that_it_has_not_heard_of(
+    scenario: Scenario, sidecar: Sidecar, backend: Backend
+) -> None:
+    sidecar.methods[invocation.DELIVERIES] = lambda _: msgspec.json.encode(Deliveries(()))
+    snapshot = task(firing(NOON))
+    await scenario.arrive(snapshot)
+    await scenario.tick()
+    await scenario.settle(await scenario.row(snapshot), Outcome.DELIVERED)
+    await catch_up(scenario, sidecar)
+    scenario.pass_time(HOUR)
+    await scenario.reconcile()
+    assert (await scenario.row(snapshot)).told
+
+    await catch_up(scenario, sidecar)
+    assert (await scenario.row(snapshot)).told
+    backend.epoch = 2
+    await catch_up(scenario, sidecar)
+    assert not (await scenario.row(snapshot)).told
+
+
+async def catch_up(scenario: Scenario, sidecar: Sidecar) -> None:
+    async with client_of(sidecar) as dapr:
+        await reconciliation.catch_up(scenario.database, partial(dapr.invoke, names.BACKEND.app_id))
 
 
 async def test_a_snapshot_that_cannot_be_applied_does_not_hold_up_the_rest(

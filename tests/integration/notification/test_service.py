@@ -68,6 +68,21 @@ async def test_without_ticks_the_service_looks_by_itself(sidecar: Sidecar, migra
         assert len(await published(sidecar, names.TASK_REMINDERS, 1)) == 1
 
 
+async def test_what_is_tuned_reaches_the_sidecar_and_the_pool(sidecar: Sidecar, migrated_url: str) -> None:
+    async with running_service(
+        MODULE,
+        sidecar,
+        DATABASE_URL=migrated_url,
+        TODO_DELIVERY_EVENTS="40",
+        TODO_DELIVERY_WAIT_MS="3",
+        TODO_DATABASE_POOL="4",
+    ) as service:
+        _, subscriptions = await service.get("/dapr/subscribe")
+        wanted = {"enabled": True, "maxMessagesCount": 40, "maxAwaitDurationMs": 3}
+        assert [one["bulkSubscribe"] for one in subscriptions] == [wanted, wanted]
+        assert "todo_database_connections_limit 4.0" in await service.text("/metrics")
+
+
 async def test_the_sidecar_finds_subscriptions_jobs_and_probes(sidecar: Sidecar, migrated_url: str) -> None:
     async with running_service(MODULE, sidecar, DATABASE_URL=migrated_url) as service:
         _, subscriptions = await service.get("/dapr/subscribe")
@@ -176,7 +191,7 @@ async def test_the_migration_runs_once_and_can_be_taken_back(databases: Database
     try:
         for _ in range(2):
             await asyncio.to_thread(prepare, url)
-            assert await connection.fetchval(tables) == 7
+            assert await connection.fetchval(tables) == 9
         await asyncio.to_thread(take_back, url)
         assert await connection.fetchval(tables) == 1
     finally:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from todo.messaging import cluster
 from todo.messaging.postgres import Executor, Pool
 
 FIRST_USER: Final = 1
@@ -88,27 +89,20 @@ async def ensure_first(db: Executor, email: str, name: str, zone: str, now: dt.d
     )  # fmt: skip
 
 
-# A timeline begins with a promotion. The checkpoint that tells of it may come minutes later, so the WAL is asked.
-_CLUSTER: Final = """
-(SELECT system_identifier::text || '/' || ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int
- FROM pg_control_system())
-"""
-
-
 async def epoch(db: Pool) -> int:
     """The epoch of this database, raised by one when it finds itself in another cluster or timeline.
 
     Versions counted by a restored database start from before; the epoch tells readers that they do.
     """
-    cluster = await db.fetchval(f"SELECT {_CLUSTER}")
+    here = await db.fetchval(f"SELECT {cluster.CURRENT}")
     epoch: int = await db.fetchval(
         "INSERT INTO origin AS o (epoch, cluster) VALUES (1, $1)"
         " ON CONFLICT (one) DO UPDATE SET epoch = o.epoch + (o.cluster <> $1)::int, cluster = $1 RETURNING epoch",
-        cluster,
+        here,
     )
     return epoch
 
 
 async def is_current(db: Executor, epoch: int) -> bool:
     """Whether this is still the cluster and timeline that the epoch was counted in."""
-    return bool(await db.fetchval(f"SELECT epoch = $1 AND cluster = {_CLUSTER} FROM origin", epoch))
+    return bool(await db.fetchval(f"SELECT epoch = $1 AND cluster = {cluster.CURRENT} FROM origin", epoch))
