@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 import todo
-from todo.backend import handlers, internal
+from todo.backend import handlers, internal, metrics
 from todo.backend.api import gate, me, operators, problems, requests, tasks
 from todo.backend.auth.callers import Authenticator
 from todo.backend.auth.settings import AuthSettings, OidcSettings, read_auth
@@ -44,7 +45,11 @@ APP: Final = names.BACKEND
 SCHEMA: Final = "backend"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 RECONCILE_SERIES_SECONDS: Final = 300
+POOL: Final = 12  # connections, at most
 CLOSING: Final = 5.0  # seconds for connections to finish
+
+# FastAPI's own spans and logs hold what callers sent. Ours (service/tracing.py) hold names, ids and counts.
+_NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 FirstUser = tuple[str, str, str]  # address, name and zone
 
@@ -56,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="todo",
         version=todo.__version__,
         summary="Tasks, reminders and recurring tasks; events, dead letters and the pipeline behind them",
+        telemetry=_NO_TELEMETRY,
     )
     api.include_router(tasks.router, responses=problems.EVERYWHERE)
     api.include_router(me.router, responses=problems.EVERYWHERE)
@@ -106,7 +112,7 @@ async def _parts(
     api: FastAPI, settings: Settings, url: Where, first: FirstUser, auth: AuthSettings | None
 ) -> AsyncIterator[Parts]:
     async with (
-        _database(url) as database,
+        _database(url, settings.database_pool or POOL) as database,
         _sightings(database, settings.instance) as sightings,
         connect(settings.sidecar, settings.dapr_token) as dapr,
         _provider(auth.oidc if auth else None) as provider,
@@ -121,7 +127,13 @@ async def _parts(
             clock=utc_now,
         )
         relay = Relay(
-            partial(_reconnect, url, epoch), dapr, names.PUBSUB, SCHEMA, park=_park_row(database), clock=utc_now
+            partial(_reconnect, url, epoch),
+            dapr,
+            names.PUBSUB,
+            SCHEMA,
+            park=_park_row(database),
+            clock=utc_now,
+            batch=settings.relay_batch,
         )
 
         async def begin() -> None:
@@ -146,13 +158,14 @@ async def _parts(
             ],
             internal=internal.routes(database, epoch, _public_url(settings)),
             needs={"database": _database_check(database, api)},
+            gauges=[partial(_count_letters, database)],
             background=[begin, partial(follow, url, database.pool), *([provider.run] if provider else [])],
         )
 
 
 @contextlib.asynccontextmanager
-async def _database(url: Where) -> AsyncIterator[Database]:
-    database = await open_database(url, SCHEMA, utc_now, max_size=12)
+async def _database(url: Where, pool: int) -> AsyncIterator[Database]:
+    database = await open_database(url, SCHEMA, utc_now, max_size=pool)
     try:
         yield database
     finally:
@@ -214,6 +227,10 @@ def _subscriptions(consumer: Consumer[Transaction], database: Database) -> list[
 
 def _deliver(consumer: Consumer[Transaction], topic: str) -> Callable[..., Awaitable[None]]:
     return lambda originals: consumer.deliver(topic, originals)
+
+
+async def _count_letters(database: Database) -> None:
+    metrics.open_letters.set(await letters.count_open(database.pool))
 
 
 def _park_row(database: Database) -> Callable[[Row, str], Awaitable[None]]:

@@ -5,9 +5,9 @@ import datetime as dt
 import msgspec
 
 from todo.backend.store.tasks import Change
-from todo.contracts import names
-from todo.contracts.envelope import child_trace
+from todo.contracts import names, spans
 from todo.contracts.events import TASK_UPDATED, Occurrence, ReminderInstance, TaskSnapshot
+from todo.contracts.spans import Kind
 from todo.domain.due import Due
 from todo.domain.series import TaskSeries
 from todo.domain.task import Task
@@ -39,7 +39,7 @@ def change(  # noqa: PLR0913 - a change has this many parts
     event_type: str, task: Task, series: TaskSeries | None, *, epoch: int, now: dt.datetime, cause: str
 ) -> Change:
     """The event that tells of a new version, to be written in the version's own statement."""
-    trace = child_trace(cause)
+    trace = cause or spans.mark("change task", Kind.INTERNAL, cause)
     event = outgoing(
         names.BACKEND.app_id,
         names.TASK_EVENTS,

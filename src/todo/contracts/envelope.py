@@ -32,6 +32,7 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     source: str = ""
     subject: str = ""
     topic: str = ""
+    time: Any = None  # a text, of whoever wrote it
     traceparent: str = ""
     replay: Annotated[int, msgspec.Meta(ge=0, le=MAX_REPLAY)] = 0
     data: msgspec.Raw = msgspec.Raw(b"")
@@ -49,6 +50,7 @@ class Event(msgspec.Struct, frozen=True):
     traceparent: str
     replay: int
     original: bytes
+    time: dt.datetime | None = None  # when it was written, if it says
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -72,7 +74,7 @@ class Unreadable(msgspec.Struct, frozen=True):
 
 
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # an escaped U+0000, not an escaped backslash before "u0000"
-_TRACE: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
+_TRACE: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")  # W3C Trace Context
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _encoder: Final = msgspec.json.Encoder()
 _envelope: Final = msgspec.json.Decoder(Envelope)
@@ -137,15 +139,30 @@ def new_trace() -> str:
 
 
 def child_trace(traceparent: str) -> str:
-    """Continue a trace with a span of its own; start one where there is none to continue."""
+    """Continue a trace with a span of its own, sampled if it is; start one where there is none to continue."""
     match = _TRACE.fullmatch(traceparent)
-    return f"00-{match[1]}-{secrets.token_hex(8)}-01" if match else new_trace()
+    return f"00-{match[1]}-{secrets.token_hex(8)}-{match[2]}" if match else new_trace()
 
 
 def trace_id(traceparent: str) -> str:
     """The id that all of a trace's spans share, as it is logged; nothing for what is no trace."""
     match = _TRACE.fullmatch(traceparent)
     return match[1] if match else ""
+
+
+def is_sampled(traceparent: str) -> bool:
+    """Whether whoever began the trace wants it recorded."""
+    match = _TRACE.fullmatch(traceparent)
+    return match is not None and int(match[2], 16) & 1 == 1
+
+
+def traceparent_of(original: bytes) -> str:
+    """The trace context of an envelope that was written here; nothing where there is none."""
+    try:
+        found = _envelope.decode(original).traceparent
+    except _UNREADABLE:
+        return ""
+    return found if _TRACE.fullmatch(found) else ""
 
 
 def _typed(envelope: Envelope, data: bytes, topic: str, original: bytes) -> Event | Probe:
@@ -158,7 +175,16 @@ def _typed(envelope: Envelope, data: bytes, topic: str, original: bytes) -> Even
     _refuse_nul(data)
     event_id = _identity(envelope, original)
     trace = envelope.traceparent if _TRACE.fullmatch(envelope.traceparent) else ""
-    return Event(event_id, envelope.type, topic, envelope.subject, decoded, trace, envelope.replay, original)
+    written = _instant(envelope.time)
+    return Event(event_id, envelope.type, topic, envelope.subject, decoded, trace, envelope.replay, original, written)
+
+
+def _instant(text: object) -> dt.datetime | None:
+    try:
+        found = dt.datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
 
 
 def _identity(envelope: Envelope, original: bytes) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
+from todo.contracts import spans
 from todo.dapr.errors import CallRefusedError, SidecarAwayError
 
 T = TypeVar("T")
@@ -188,6 +189,8 @@ class Dapr:
     async def _send(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], query: Mapping[str, str]
     ) -> tuple[int, bytes]:
+        if trace := spans.current():
+            headers = {**headers, "traceparent": trace}
         try:
             async with self._http.request(
                 method, f"{self._base}{path}", data=body, headers=headers, params=query

@@ -3,7 +3,9 @@
 import base64
 import hmac
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from todo.contracts import names
+from todo.contracts import names, spans
+from todo.dapr import metrics
 
 log = structlog.get_logger()
 
@@ -37,6 +40,7 @@ class Subscription:
     dead_letter_topic: str
     raw: bool = False
     batch_size: int = 100
+    wait_ms: int = 10  # how long the sidecar waits for a batch to fill
 
     @property
     def path(self) -> str:
@@ -50,7 +54,11 @@ class Subscription:
             "route": self.path,
             "deadLetterTopic": self.dead_letter_topic,
             "metadata": {"rawPayload": "true"} if self.raw else {},
-            "bulkSubscribe": {"enabled": True, "maxMessagesCount": self.batch_size, "maxAwaitDurationMs": 10},
+            "bulkSubscribe": {
+                "enabled": True,
+                "maxMessagesCount": self.batch_size,
+                "maxAwaitDurationMs": self.wait_ms,
+            },
         }
 
 
@@ -74,6 +82,9 @@ _DEEPEST: Final = 10_000  # nesting that a sidecar reads: Go's JSON decoder stop
 def routes(subscriptions: Sequence[Subscription], jobs: Mapping[str, Job], app_token: str) -> list[Route]:
     """Everything a sidecar calls. The two subscription lists are read-only and open; the rest wants the app token."""
     listing = [subscription.describe() for subscription in subscriptions]
+    for one in subscriptions:
+        for answer in ("done", "put_off", "failed"):
+            metrics.deliveries.labels(one.topic, answer)  # there from the first scrape on, so that a rate has a start
 
     async def subscribe(_: Request) -> Response:
         return JSONResponse(listing)
@@ -101,8 +112,10 @@ def guarded(app_token: str, endpoint: Endpoint) -> Endpoint:
     async def check(request: Request) -> Response:
         given = request.headers.get("dapr-api-token")
         if given is None:
+            metrics.refused.labels("app-token-missing").inc()
             return _problem(401, "app-token-missing", "this route is for the Dapr sidecar: dapr-api-token is missing")
         if not hmac.compare_digest(given.encode(), app_token.encode()):
+            metrics.refused.labels("app-token-wrong").inc()
             return _problem(403, "app-token-wrong", "this route is for the Dapr sidecar: dapr-api-token is wrong")
         return await endpoint(request)
 
@@ -113,14 +126,30 @@ def _event_endpoint(subscription: Subscription) -> Endpoint:
     async def receive(request: Request) -> Response:
         body = await request.body()
         entry_ids, events = _unpack(body, raw=subscription.raw)
+        metrics.batch.labels(subscription.topic).observe(len(events))
         try:
-            await subscription.deliver(events)
+            with _measured(subscription.topic), spans.continued(request.headers.get("traceparent", "")):
+                await subscription.deliver(events)
         except UnavailableError as error:
             log.warning("delivery put off", topic=subscription.topic, events=len(events), reason=str(error))
             return JSONResponse({"status": "RETRY"}, status_code=_AWAY, headers={"retry-after": "1"})
         return JSONResponse(_success(entry_ids))
 
     return receive
+
+
+@contextmanager
+def _measured(topic: str) -> Iterator[None]:
+    answer, began = "failed", time.perf_counter()
+    try:
+        yield
+        answer = "done"
+    except UnavailableError:
+        answer = "put_off"
+        raise
+    finally:
+        metrics.deliveries.labels(topic, answer).inc()
+        metrics.duration.labels(topic).observe(time.perf_counter() - began)
 
 
 def _unpack(body: bytes, *, raw: bool) -> tuple[list[str] | None, list[bytes]]:

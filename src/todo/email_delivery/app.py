@@ -12,6 +12,7 @@ from todo.dapr import client
 from todo.dapr.client import Dapr
 from todo.dapr.subscriber import Subscription
 from todo.email_delivery.backend import Backend
+from todo.email_delivery.checking import checking
 from todo.email_delivery.claims import Claims
 from todo.email_delivery.handlers import ReminderMails, park
 from todo.email_delivery.inspection import inspection
@@ -45,7 +46,7 @@ async def compose(mail: MailSettings, settings: Settings) -> AsyncIterator[Parts
             yield Parts(
                 dapr,
                 _subscriptions(_consumer(dapr, mails, sightings)),
-                internal=[inspection(claims)],
+                internal=[inspection(claims), checking(mail.server)],
                 wind_down=mailer.wind_down,
             )
         finally:

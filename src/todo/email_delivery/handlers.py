@@ -10,11 +10,12 @@ from typing import Any, Final, TypeVar
 import msgspec
 import structlog
 
-from todo.contracts import names
+from todo.contracts import names, spans
 from todo.contracts.clock import Clock
 from todo.contracts.envelope import Event, trace_id
 from todo.contracts.events import EventParked, Outcome, ReminderDue, ReminderOutcome, outcome_type
 from todo.contracts.invocation import ResolvedReminder
+from todo.contracts.spans import Kind
 from todo.dapr.subscriber import UnavailableError
 from todo.email_delivery import metrics
 from todo.email_delivery.backend import Backend, Resolution
@@ -85,7 +86,9 @@ class ReminderMails:
         """Send what is claimed, then keep the outcome: told or not, this attempt sends nothing more."""
         began = time.perf_counter()
         try:
-            verdict = await self.mailer.send(mail, may_start=lambda: claim.lease.age() <= LAST_START)
+            with spans.span("send mail", Kind.CLIENT, event.traceparent) as span:
+                verdict = await self.mailer.send(mail, may_start=lambda: claim.lease.age() <= LAST_START)
+                span.note({"todo.mail.outcome": verdict.outcome, "todo.attempt": event.data.attempt})
         except LeaseTooOldError:
             log.warning("mail not sent, its lease grew too old", event_id=event.id, claim=claim.key)
             return None

@@ -1,6 +1,10 @@
 from prometheus_client import Counter, Gauge, Histogram
 
+from todo.contracts.events import Outcome
+
 mails = Counter("todo_mails", "Attempts at reminder mails, by what became of them", ["outcome"])
+for outcome in (Outcome.DELIVERED, Outcome.DEFERRED, Outcome.FAILED, Outcome.SUPPRESSED):
+    mails.labels(outcome)  # there from the first scrape on, so that a rate has a start
 answered = Counter("todo_mail_events_answered", "Events about an attempt whose outcome backend knows: old ones")
 repeated = Counter("todo_mail_outcomes_repeated", "Outcomes published again for a mail that was settled before")
 left_to_others = Counter("todo_mails_left_to_others", "Mails not touched because another sender holds their claim")

@@ -25,6 +25,14 @@ class SmtpError(Exception):
     """The server cannot be used now; the message is a sentence without addresses of people."""
 
 
+class EncryptionError(SmtpError):
+    """The server does not encrypt as its URL says, or shows a certificate that is not trusted."""
+
+
+class LoginError(SmtpError):
+    """The server does not take our login."""
+
+
 class ClosingError(SmtpError):
     """The server says that it closes this connection (421): another one may do."""
 
@@ -194,7 +202,8 @@ class Connection:
             raise SmtpError(f"the mail server {server} did not get ready within {OPENING:.0f} s") from error
         except OSError as error:
             wire.abort("not reached")
-            raise SmtpError(f"the mail server {server} could not be reached ({_cause(error)})") from error
+            kind = EncryptionError if isinstance(error, ssl.SSLError) else SmtpError
+            raise kind(f"the mail server {server} could not be reached ({_cause(error)})") from error
         except BaseException:
             wire.abort("not opened")
             raise
@@ -300,10 +309,10 @@ class Connection:
 
     async def _encrypt(self) -> None:
         if "STARTTLS" not in self._extensions:
-            raise SmtpError(f"the mail server {self._server} does not offer STARTTLS")
+            raise EncryptionError(f"the mail server {self._server} does not offer STARTTLS")
         reply = await self._ask("STARTTLS")
         if reply.code != _READY:
-            raise SmtpError(f"the mail server {self._server} refused STARTTLS ({reply.code})")
+            raise EncryptionError(f"the mail server {self._server} refused STARTTLS ({reply.code})")
         await self._start_tls()
         await self._introduce()
 
@@ -323,9 +332,9 @@ class Connection:
         elif "LOGIN" in mechanisms:
             reply = await self._log_in_by_question()
         else:
-            raise SmtpError(f"the mail server {self._server} offers no way to log in that is known here")
+            raise LoginError(f"the mail server {self._server} offers no way to log in that is known here")
         if not reply.is_positive:
-            raise SmtpError(f"the mail server {self._server} did not accept our login ({reply.code})")
+            raise LoginError(f"the mail server {self._server} did not accept our login ({reply.code})")
 
     async def _log_in_by_question(self) -> Reply:
         reply = await self._ask("AUTH LOGIN")

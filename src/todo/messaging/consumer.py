@@ -19,7 +19,7 @@ from todo.contracts.clock import Clock
 from todo.contracts.envelope import Event, Probe, Unreadable
 from todo.contracts.events import EventParked
 from todo.dapr.subscriber import UnavailableError
-from todo.messaging import metrics, parking
+from todo.messaging import metrics, parking, traced
 from todo.messaging.failures import is_environment
 from todo.messaging.unit import Scope, Unit
 
@@ -68,6 +68,8 @@ class Consumer(Generic[U]):
     ) -> None:
         self._app_id = app_id
         self._handlers = handlers
+        for topic in handlers:
+            metrics.consumed.labels(topic)  # there from the first scrape on: nothing taken in shows as well
         self._scope = scope
         self._park = park
         self._sightings = sightings
@@ -84,8 +86,8 @@ class Consumer(Generic[U]):
             metrics.probes.labels(topic).inc()
             log.info("probe received", event_id=probe.id, topic=topic, task_id=probe.task_id)
         try:
-            with bound_contextvars(topic=topic):
-                await self._process(topic, events, strangers)
+            with bound_contextvars(topic=topic), traced.processing(topic, events) as spanned:
+                await self._process(topic, spanned, strangers)
         except Exception as error:
             _raise_if_environment(error)
             raise
@@ -93,6 +95,10 @@ class Consumer(Generic[U]):
     async def _process(self, topic: str, events: Sequence[Event], strangers: Sequence[Unreadable]) -> None:
         letters = [self._letter(item, item.reason, 1) for item in strangers]
         metrics.consumed.labels(topic).inc(len(events))
+        now = self._clock()
+        for event in events:
+            if event.time:
+                metrics.age.labels(topic).observe(max(0.0, (now - event.time).total_seconds()))
         if await self._sightings.is_cautious():
             await self._one_by_one(topic, events)
             events = []

@@ -16,7 +16,7 @@ import asyncpg
 import structlog
 
 from todo.contracts.clock import Clock
-from todo.messaging import outbox
+from todo.messaging import metrics, outbox
 from todo.messaging.bell import Bell
 from todo.messaging.failures import is_environment
 from todo.messaging.postgres import Connection, Pool
@@ -81,6 +81,8 @@ async def open_database(where: Where, schema: str, clock: Clock, *, max_size: in
         timeout=_COMMAND_TIMEOUT,
         reset=_keep,
     )
+    metrics.connections_busy.set_function(lambda: pool.get_size() - pool.get_idle_size())
+    metrics.connections_limit.set(max_size)
     return Database(pool, clock, Bell(pool, outbox.CHANNEL_PREFIX + schema))
 
 

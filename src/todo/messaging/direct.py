@@ -9,7 +9,7 @@ from todo.contracts import names
 from todo.dapr.client import Dapr, Message
 from todo.dapr.errors import CallRefusedError, DaprError
 from todo.dapr.subscriber import UnavailableError
-from todo.messaging import calls, oversized
+from todo.messaging import calls, oversized, traced
 from todo.messaging.unit import DirectUnit, Outgoing
 
 log = structlog.get_logger()
@@ -30,7 +30,8 @@ async def direct_unit(dapr: Dapr, pubsub: str) -> AsyncIterator[DirectUnit]:
 async def _publish(dapr: Dapr, pubsub: str, topic: str, events: Sequence[Outgoing]) -> None:
     messages = [Message(str(index), event.envelope, event.key) for index, event in enumerate(events)]
     try:
-        refused = await _publish_all(dapr, pubsub, topic, messages)
+        with traced.sending(topic, (event.envelope for event in events)):
+            refused = await _publish_all(dapr, pubsub, topic, messages)
     except DaprError as error:
         raise UnavailableError(f"publish to {topic}: {error}") from error
     if refused and topic == names.DEAD_LETTERS:

@@ -17,7 +17,7 @@ import structlog
 from todo.contracts.clock import Clock
 from todo.dapr.client import Dapr, Message
 from todo.dapr.errors import CallRefusedError, DaprError, SidecarAwayError
-from todo.messaging import calls, metrics, outbox, pause
+from todo.messaging import calls, metrics, outbox, pause, traced
 from todo.messaging.backoff import BackOff
 from todo.messaging.database import OwnConnection
 from todo.messaging.failures import is_environment
@@ -39,7 +39,15 @@ class Relay:
     """Publishes one database's outbox for as long as `run` runs. `park` takes a row the broker can never take."""
 
     def __init__(  # noqa: PLR0913 - these are a relay's parts
-        self, connect: Connect, dapr: Dapr, pubsub: str, schema: str, *, park: ParkRow, clock: Clock
+        self,
+        connect: Connect,
+        dapr: Dapr,
+        pubsub: str,
+        schema: str,
+        *,
+        park: ParkRow,
+        clock: Clock,
+        batch: int | None = None,
     ) -> None:
         self._connect = connect
         self._dapr = dapr
@@ -47,6 +55,7 @@ class Relay:
         self._channel = outbox.CHANNEL_PREFIX + schema
         self._park = park
         self._clock = clock
+        self._batch = batch
         self._wake = asyncio.Event()
         self._topics: BackOff[str] = BackOff()
         self._rows: BackOff[int] = BackOff()  # by id: refused alone, while their neighbours go out
@@ -75,7 +84,7 @@ class Relay:
         sent = 0
         for _ in range(PAGES):
             waiting = self._topics.waiting(began), self._rows.waiting(began)
-            rows = await connection.fetch(outbox.READ, BATCH, *waiting)
+            rows = await connection.fetch(outbox.READ, self._batch or BATCH, *waiting)
             if not rows:
                 return sent
             sent += await self._publish_page(connection, rows)
@@ -179,7 +188,8 @@ class Relay:
         """One bulk call: the refused entries with their reasons, or None when nothing is known to be stored."""
         started = time.perf_counter()
         try:
-            refused = await self._dapr.publish_all(self._pubsub, topic, [_message(row) for row in rows])
+            with traced.sending(topic, (row["envelope"] for row in rows)):
+                refused = await self._dapr.publish_all(self._pubsub, topic, [_message(row) for row in rows])
         except CallRefusedError as error:
             log.warning("publish refused", topic=topic, events=len(rows), reason=str(error))
             metrics.publish_failures.labels(topic).inc()
@@ -198,7 +208,8 @@ class Relay:
         """Publish alone what a bulk call refused. One refused for its size is parked; False: it waits."""
         topic = row["topic"]
         try:
-            await self._dapr.publish(self._pubsub, topic, _message(row))
+            with traced.sending(topic, [row["envelope"]]):
+                await self._dapr.publish(self._pubsub, topic, _message(row))
         except DaprError as error:
             if not calls.is_too_large(error):
                 log.warning("publish of one event failed", topic=topic, outbox_id=row["id"], reason=str(error))

@@ -1,6 +1,7 @@
 """The unit of work: one transaction is the effect and the events that tell of it."""
 
 import datetime as dt
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol, TypeVar
@@ -12,7 +13,7 @@ from todo.contracts import envelope
 from todo.contracts.clock import Clock
 from todo.contracts.events import EventData
 from todo.dapr.subscriber import UnavailableError
-from todo.messaging import outbox
+from todo.messaging import metrics, outbox, traced
 from todo.messaging.bell import Bell
 from todo.messaging.failures import is_environment
 from todo.messaging.postgres import Connection, Pool
@@ -41,13 +42,14 @@ def outgoing(  # noqa: PLR0913 - an event has this many attributes
 
     `event_id` is for what may be told again and again: were it parked, it would be one dead letter.
     """
+    named = event_id or str(uuid4())
     written = envelope.encode(
-        event_id=event_id or uuid4(),
+        event_id=named,
         event_type=event_type,
         source=app_id,
         subject=subject,
         time=now,
-        traceparent=envelope.child_trace(cause),
+        traceparent=traced.created(topic, named, event_type, cause),
         data=msgspec.json.encode(data),
     )
     return Outgoing(topic, subject, written)
@@ -137,8 +139,10 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """One transaction. Raises `UnavailableError` when the database is what failed, else what the caller raised."""
+        asked = time.perf_counter()
         try:
             async with self.pool.acquire() as connection, connection.transaction():
+                metrics.connection_wait.observe(time.perf_counter() - asked)
                 unit = Transaction(connection, self.clock())  # type: ignore[arg-type]  # the pool's proxy is one
                 yield unit
                 await unit.write_outbox()

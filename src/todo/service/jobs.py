@@ -12,6 +12,7 @@ from todo.dapr.client import Dapr, JobSchedule
 from todo.dapr.errors import DaprError
 from todo.dapr.subscriber import UnavailableError
 from todo.messaging.failures import is_environment
+from todo.service import metrics
 
 log = structlog.get_logger()
 
@@ -37,6 +38,8 @@ class Wakeups:
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        for counter in (metrics.ticks, metrics.unasked, metrics.failures):
+            counter.labels(job.name)  # there from the first scrape on
         self._current: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
         self._looked = asyncio.Event()
@@ -46,6 +49,10 @@ class Wakeups:
 
         Raises what the look raises, as `UnavailableError` when its environment failed.
         """
+        metrics.ticks.labels(self.job.name).inc()
+        await self._share_look()
+
+    async def _share_look(self) -> None:
         if self._current is None or self._current.done():
             self._current = asyncio.create_task(self._look())
             await asyncio.shield(self._current)
@@ -63,6 +70,7 @@ class Wakeups:
                     await self._looked.wait()
             except TimeoutError:
                 log.warning("no tick came, looking without one", job=self.job.name)
+                metrics.unasked.labels(self.job.name).inc()
                 await self._look_regardless()
 
     async def keep_registered(self, dapr: Dapr) -> None:
@@ -95,8 +103,10 @@ class Wakeups:
     async def _look(self) -> None:
         self._looked.set()
         try:
-            await self.job.run()
+            with metrics.duration.labels(self.job.name).time():
+                await self.job.run()
         except Exception as error:
+            metrics.failures.labels(self.job.name).inc()
             if is_environment(error) and not isinstance(error, UnavailableError):
                 raise UnavailableError(f"{type(error).__name__}: {error}") from error
             raise
@@ -108,7 +118,7 @@ class Wakeups:
 
     async def _look_regardless(self) -> None:
         try:
-            await self.tick()
+            await self._share_look()
         except UnavailableError as error:
             log.warning("look put off", job=self.job.name, reason=str(error))
         except Exception:

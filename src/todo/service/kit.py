@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -24,7 +24,7 @@ from todo.dapr import subscriber
 from todo.dapr.client import Dapr
 from todo.dapr.subscriber import Subscription
 from todo.messaging.failures import is_environment
-from todo.service import logs
+from todo.service import logs, tracing
 from todo.service.jobs import Job, Wakeups
 from todo.service.settings import Settings, SettingsError, database_url, read_settings
 
@@ -33,6 +33,7 @@ log = structlog.get_logger()
 KEEP_ALIVE: Final = 75  # seconds; longer than our clients keep an idle connection
 DRAIN: Final = 10  # seconds for requests in flight at shutdown
 CHECK_TIMEOUT: Final = 2.0
+GAUGED: Final = 10.0  # seconds
 START_FAILED: Final = 3  # exit code; the log says why
 
 
@@ -53,6 +54,7 @@ class Parts:
     internal: Sequence[Route] = ()  # invocation only: behind the app token
     needs: dict[str, Check] = field(default_factory=dict)  # own dependencies, by name; each raises `NotReadyError`
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
+    gauges: Sequence[Callable[[], Awaitable[None]]] = ()  # looks that keep a metric current, every `GAUGED` seconds
     wind_down: Callable[[], None] = lambda: None  # called when shutdown begins, before requests in flight are drained
 
 
@@ -61,15 +63,20 @@ Compose = Callable[[Settings], contextlib.AbstractAsyncContextManager[Parts]]
 
 
 def create_app(settings: Settings, compose: Compose, app: Starlette | None = None) -> Starlette:
-    """The ASGI application of a service. Its parts are made when it starts and end when it stops."""
+    """The ASGI application of a service. Its parts are made when it starts and end when it stops.
+
+    Raises `SettingsError` when traces are asked for that cannot be had.
+    """
     app = app or Starlette()
+    tracing.collector()
 
     @contextlib.asynccontextmanager
     async def lifespan(running: Starlette) -> AsyncIterator[None]:
-        async with compose(settings) as parts, _background(parts) as wakeups:
-            running.state.parts = parts
-            running.router.routes.extend(_routes(settings, parts, wakeups))
-            yield
+        with tracing.exporting(settings):
+            async with compose(settings) as parts, _background(parts) as wakeups:
+                running.state.parts = parts
+                running.router.routes.extend(_routes(settings, parts, wakeups))
+                yield
 
     app.router.lifespan_context = lifespan
     return app
@@ -147,12 +154,16 @@ def main(
 
 def _routes(settings: Settings, parts: Parts, wakeups: dict[str, Wakeups]) -> list[Route]:
     jobs = {name: wakeup.tick for name, wakeup in wakeups.items()}
+    subscriptions = [
+        replace(one, batch_size=settings.delivery_events, wait_ms=settings.delivery_wait_ms)
+        for one in parts.subscriptions
+    ]
     guarded = [
         Route(route.path, subscriber.guarded(settings.app_token, route.endpoint), methods=list(route.methods or ()))
         for route in parts.internal
     ]
     return [
-        *subscriber.routes(parts.subscriptions, jobs, settings.app_token),
+        *subscriber.routes(subscriptions, jobs, settings.app_token),
         *guarded,
         Route("/healthz", _alive),
         Route("/healthz/consume", _probe(parts, with_sidecar=False)),
@@ -166,6 +177,7 @@ async def _background(parts: Parts) -> AsyncIterator[dict[str, Wakeups]]:
     wakeups = {job.name: Wakeups(job) for job in parts.jobs}
     work = [
         *(start() for start in parts.background),
+        *(_gauged(look) for look in parts.gauges),
         *(wakeup.watch() for wakeup in wakeups.values()),
         *(wakeup.keep_registered(parts.dapr) for wakeup in wakeups.values()),
     ]
@@ -176,6 +188,18 @@ async def _background(parts: Parts) -> AsyncIterator[dict[str, Wakeups]]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, *(wakeup.stop() for wakeup in wakeups.values()), return_exceptions=True)
+
+
+async def _gauged(look: Callable[[], Awaitable[None]]) -> None:
+    """Look now and then; while what is looked at is away, the metric stays as it was."""
+    while True:
+        try:
+            await look()
+        except Exception as error:
+            if not is_environment(error):
+                raise
+            log.debug("a metric stays as it was", reason=f"{type(error).__name__}: {error}")
+        await asyncio.sleep(GAUGED)
 
 
 async def _must_not_end(work: Coroutine[Any, Any, None]) -> None:

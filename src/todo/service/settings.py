@@ -1,7 +1,9 @@
 """Settings come from the environment and nowhere else; what is missing or wrong is named before anything starts.
 
 Every service reads DAPR_API_TOKEN, APP_API_TOKEN, APP_PORT, DAPR_HTTP_PORT or DAPR_HTTP_ENDPOINT, TODO_HOST, TODO_AUTH
-(local | required), TODO_LOG_FORMAT (json | pretty) and TODO_LOG_LEVEL.
+(local | required), TODO_LOG_FORMAT (json | pretty) and TODO_LOG_LEVEL; for tuning TODO_DELIVERY_EVENTS and
+TODO_DELIVERY_WAIT_MS (what a bulk delivery holds, and waits for), and with a database TODO_RELAY_BATCH and
+TODO_DATABASE_POOL. docs/guide/performance.md tells what each does.
 """
 
 import os
@@ -40,6 +42,10 @@ class Settings:
     auth: str = "local"
     log_format: str = "json"
     log_level: str = "info"
+    delivery_events: int = 100
+    delivery_wait_ms: int = 10
+    relay_batch: int | None = None  # None: as the service has it
+    database_pool: int | None = None
 
 
 def read_settings(app: App, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -65,6 +71,10 @@ def read_settings(app: App, environ: Mapping[str, str] = os.environ) -> Settings
         auth=auth,
         log_format=log_format,
         log_level=log_level,
+        delivery_events=_number(environ, "TODO_DELIVERY_EVENTS", 1, 1000) or 100,
+        delivery_wait_ms=_number(environ, "TODO_DELIVERY_WAIT_MS", 1, 1000) or 10,
+        relay_batch=_number(environ, "TODO_RELAY_BATCH", 1, 1000),
+        database_pool=_number(environ, "TODO_DATABASE_POOL", 2, 100),
     )
 
 
@@ -105,6 +115,15 @@ def _choice(environ: Mapping[str, str], name: str, default: str, choices: Sequen
     if value not in choices:
         raise SettingsError(f"{name} is {value!r}: use one of {', '.join(choices)}")
     return value
+
+
+def _number(environ: Mapping[str, str], name: str, least: int, most: int) -> int | None:
+    text = environ.get(name, "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
+        raise SettingsError(f"{name} is {text!r}: use a number from {least} to {most}, or unset it")
+    return int(text)
 
 
 def _port(environ: Mapping[str, str], name: str, default: int) -> int:

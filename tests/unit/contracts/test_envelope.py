@@ -38,7 +38,7 @@ def test_what_is_written_is_read() -> None:
         event_id="e1", event_type=events.REMINDER_DUE, source="a", subject="s", time=NOW, traceparent=TRACE,
         data=msgspec.json.encode(DUE), replay=3,
     )  # fmt: skip
-    assert decode(original, TOPIC) == Event("e1", events.REMINDER_DUE, TOPIC, "s", DUE, TRACE, 3, original)
+    assert decode(original, TOPIC) == Event("e1", events.REMINDER_DUE, TOPIC, "s", DUE, TRACE, 3, original, NOW)
 
 
 @pytest.mark.parametrize(

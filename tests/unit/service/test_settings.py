@@ -19,6 +19,13 @@ def test_who_knows_its_callers_may_listen_anywhere() -> None:
     assert (settings.auth, settings.host) == ("required", "0.0.0.0")
 
 
+def test_what_is_tuned_is_taken_from_the_environment() -> None:
+    given = {"TODO_DELIVERY_EVENTS": "40", "TODO_DELIVERY_WAIT_MS": "3", "TODO_RELAY_BATCH": "50"}
+    settings = read_settings(names.BACKEND, TOKENS | given | {"TODO_DATABASE_POOL": "4"})
+    assert (settings.delivery_events, settings.delivery_wait_ms, settings.relay_batch) == (40, 3, 50)
+    assert settings.database_pool == 4
+
+
 def test_tokens_are_not_shown() -> None:
     assert "secret" not in repr(read_settings(names.BACKEND, TOKENS))
 
@@ -36,6 +43,11 @@ def test_tokens_are_not_shown() -> None:
         ({"TODO_AUTH": "none"}, "TODO_AUTH"),
         ({"TODO_LOG_FORMAT": "xml"}, "TODO_LOG_FORMAT"),
         ({"TODO_LOG_LEVEL": "loud"}, "TODO_LOG_LEVEL"),
+        ({"TODO_DELIVERY_EVENTS": "0"}, "TODO_DELIVERY_EVENTS"),
+        ({"TODO_DELIVERY_WAIT_MS": "0"}, "TODO_DELIVERY_WAIT_MS"),
+        ({"TODO_RELAY_BATCH": "1001"}, "TODO_RELAY_BATCH"),
+        ({"TODO_DATABASE_POOL": "1"}, "TODO_DATABASE_POOL"),
+        ({"TODO_DATABASE_POOL": "many"}, "TODO_DATABASE_POOL"),
     ],
 )
 def test_what_cannot_run_is_named(environ: dict[str, str], named: str) -> None:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from todo.backend.api import problems
 from todo.backend.api.problems import problem
 from todo.backend.auth.callers import LOCAL, Authenticator
+from todo.dapr import metrics
 from todo.dapr.subscriber import UnavailableError
 from todo.service.settings import LOOPBACK
 
@@ -29,6 +30,7 @@ class LocalCallers:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             if reason := _foreign(scope["method"], dict(scope["headers"])):
+                metrics.refused.labels("foreign-caller").inc()
                 await problem(403, "foreign-caller", reason)(scope, receive, send)
                 return
             scope.setdefault("state", {})["caller"] = LOCAL

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from todo.backend.api.models import Problem
 from todo.backend.auth.errors import ForbiddenError, ProviderAwayError, TooManyError, UnauthenticatedError
 from todo.backend.commands import ConflictError, NotFoundError, StaleError
+from todo.dapr import metrics
 from todo.dapr.subscriber import UnavailableError
 from todo.domain.errors import RuleError
 from todo.messaging.failures import is_environment
@@ -168,10 +169,12 @@ async def _unauthenticated(_: Request, error: UnauthenticatedError) -> Response:
     """RFC 6750: what was given is called wrong only if something was given."""
     fault = f', error="invalid_token", error_description="{error}"' if error.given else ""
     kind = "invalid-token" if error.given else "not-authenticated"
+    metrics.refused.labels(kind).inc()
     return problem(401, kind, str(error), {"www-authenticate": f'Bearer realm="todo"{fault}'})
 
 
 async def _forbidden(_: Request, error: ForbiddenError) -> Response:
+    metrics.refused.labels(error.kind).inc()
     headers = {}
     if error.scope:
         headers["www-authenticate"] = f'Bearer realm="todo", error="insufficient_scope", scope="{error.scope}"'
@@ -179,6 +182,7 @@ async def _forbidden(_: Request, error: ForbiddenError) -> Response:
 
 
 async def _too_many(_: Request, error: TooManyError) -> Response:
+    metrics.refused.labels("too-many-requests").inc()
     return problem(429, "too-many-requests", str(error), {"retry-after": str(math.ceil(error.wait))})
 
 

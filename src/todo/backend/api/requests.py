@@ -4,6 +4,7 @@ import base64
 import datetime as dt
 import hashlib
 import re
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
@@ -18,13 +19,16 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 from structlog.contextvars import bound_contextvars
 
+from todo.backend import metrics
 from todo.backend.api.problems import problem
 from todo.backend.auth.callers import Caller
 from todo.backend.auth.scopes import Scope
 from todo.backend.commands import ConflictError, Context
 from todo.backend.store import answers, people
 from todo.backend.store.people import Owner
-from todo.contracts.envelope import child_trace, trace_id
+from todo.contracts import spans
+from todo.contracts.envelope import trace_id
+from todo.contracts.spans import Kind, Span
 from todo.dapr.client import Dapr
 from todo.dapr.subscriber import UnavailableError
 from todo.domain.errors import RuleError
@@ -217,7 +221,10 @@ def read_cursor(cursor: str | None) -> tuple[dt.datetime, UUID] | None:
 
 
 class Traced:
-    """ASGI middleware: continues the caller's trace or starts one; it is in every log line and in the answer."""
+    """ASGI middleware: continues the caller's trace or starts one; it is in every log line and in the answer.
+
+    Being the outermost it measures requests too, up to the last byte of their answer.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -227,16 +234,38 @@ class Traced:
             await self.app(scope, receive, send)
             return
         given = dict(scope["headers"]).get(b"traceparent", b"").decode("latin-1")
-        trace = child_trace(given)
-        scope.setdefault("state", {})["traceparent"] = trace
+        began, status = time.perf_counter(), 500
+        with spans.span("request", Kind.SERVER, given) as span:
+            trace = span.traceparent
+            scope.setdefault("state", {})["traceparent"] = trace
 
-        async def answer_traced(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"traceparent", trace.encode())]
-            await send(message)
+            async def answer_traced(message: Message) -> None:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    message["headers"] = [*message["headers"], (b"traceparent", trace.encode())]
+                    status = message["status"]
+                await send(message)
 
-        with bound_contextvars(trace_id=trace_id(trace)):
-            await self.app(scope, receive, answer_traced)
+            try:
+                with bound_contextvars(trace_id=trace_id(trace)):
+                    await self.app(scope, receive, answer_traced)
+            finally:
+                method, route = _method(scope), getattr(scope.get("route"), "path", "")
+                metrics.requests.labels(method, route, str(status)).observe(time.perf_counter() - began)
+                _describe(span, method, route, status)
+
+
+def _method(scope: AsgiScope) -> str:
+    """The method, if it is one: callers may send any word, and each would be a series of its own."""
+    return scope["method"] if scope["method"] in _METHODS else "other"
+
+
+def _describe(span: Span, method: str, route: str, status: int) -> None:
+    """Name the span by its route: a path as it was asked for may hold anything."""
+    span.name(f"{method} {route}".strip())
+    span.note({"http.request.method": method, "http.route": route, "http.response.status_code": status})
+    if status >= 500:  # noqa: PLR2004 - HTTP
+        span.fail(str(status))
 
 
 class BodyLimit:
@@ -256,6 +285,7 @@ class BodyLimit:
         await self.app(scope, _counted(receive), send)
 
 
+_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _PUBLIC: Final = ("/tasks", "/me", "/users", "/dead-letters", "/occurrences", "/pipeline")
 
 

@@ -29,6 +29,9 @@ _COLUMNS: Final = (
 )
 
 
+_COUNT_OPEN: Final = "SELECT count(*) FROM (SELECT FROM dead_letters WHERE status = 'open' LIMIT 10001) AS counted"
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
     """One dead letter; `body` is the original envelope (its head, when `size` says it was longer)."""
@@ -48,6 +51,11 @@ class Letter:
     parked_at: dt.datetime
     changed_at: dt.datetime
     body: bytes = b""
+
+
+async def count_open(db: Executor) -> int:
+    """How many wait for somebody, counted up to 10,001."""
+    return int(await db.fetchval(_COUNT_OPEN))
 
 
 async def put(db: Connection, parked: Sequence[EventParked], now: dt.datetime) -> None:
