@@ -121,7 +121,7 @@ def test_the_components_are_those_of_the_table_in_its_namespace(folder: Path, se
 
 
 def test_the_files_of_the_cluster_are_the_environments_and_what_they_share() -> None:
-    shared = {"statestore-postgres.yaml", "secrets-kubernetes.yaml", "resiliency.yaml"}
+    shared = {"statestore-postgres.yaml", "secrets-kubernetes.yaml", "resiliency.yaml", "Kustomization"}
     assert {path.name for path in CLUSTER.iterdir()} == shared | {one.file for one in ENVIRONMENTS.values()}
 
 

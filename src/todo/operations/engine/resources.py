@@ -118,11 +118,18 @@ def _replace(place: Path, content: bytes) -> None:
 
 
 def _secrets(secrets_file: Path) -> Mapping[str, Any]:
+    """What a file of the store's form holds, or a folder with a folder for each secret, as Kubernetes mounts them."""
     try:
+        if secrets_file.is_dir():
+            return {one.name: _mounted(one) for one in secrets_file.iterdir() if one.is_dir()}
         found = json.loads(secrets_file.read_bytes())
     except (OSError, ValueError) as error:
         raise ResourceError(f"the secrets file {secrets_file} cannot be read: {type(error).__name__}") from None
     return found if isinstance(found, dict) else {}
+
+
+def _mounted(secret: Path) -> dict[str, str]:
+    return {key.name: key.read_text() for key in secret.iterdir() if key.is_file()}
 
 
 def _resolve(item: Mapping[str, Any], secrets: Mapping[str, Any], secrets_file: Path) -> str:
@@ -147,10 +154,12 @@ def show_again(path: Path, *, force: bool = False) -> None:
     content = path.read_bytes()
     if force:
         component = yaml.safe_load(content)
-        component["spec"]["initTimeout"] = next(one for one in _INIT_TIMEOUTS if one != _init_timeout(component))
+        component["spec"]["initTimeout"] = other_init_timeout(component)
         content = _dumped(component)
     _replace(path, content)
 
 
-def _init_timeout(component: Mapping[str, Any]) -> str:
-    return str(component["spec"].get("initTimeout", ""))
+def other_init_timeout(component: Mapping[str, Any]) -> str:
+    """A value that a component does not have now."""
+    now = str(component["spec"].get("initTimeout", ""))
+    return next(one for one in _INIT_TIMEOUTS if one != now)
