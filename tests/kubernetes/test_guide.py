@@ -1,0 +1,25 @@
+"""The guide's commands on the cluster, in its order: an empty cluster, then deployed, swapped, rotated, looked at."""
+
+import subprocess
+import sys
+
+from tests.kubernetes.systems import Cluster
+from todo.contracts import names
+from tools.guide.pages import ROOT
+
+
+def test_every_command_of_the_guide_does_what_the_guide_shows(cluster: Cluster) -> None:
+    """The commands name the namespace, so it is the guide's own; whatever a run before left there is removed first."""
+    gone = ("delete", "namespace", names.NAMESPACE, "--ignore-not-found", "--timeout=120s")
+    cluster.kubectl(*gone)
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-m", "tools.guide", "--where", "rig", "--here"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        cluster.kubectl(*gone)
+    assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr}"
