@@ -45,7 +45,9 @@ async def world_of(options: UpOptions) -> AsyncIterator[World]:
 async def test_what_runs_is_closed_to_others_and_complete(tmp_path: Path) -> None:
     """Everything listens on loopback alone, sidecars want their token, and what the contract names is loaded."""
     replicas = {"email-delivery": 2}
-    async with world_of(on_dapr("kafka-sasl", data=tmp_path, standby=["redis"], replicas=replicas)) as world:
+    async with world_of(
+        on_dapr("kafka-sasl", data=tmp_path, standby=["redis", "kafka-sasl-512"], replicas=replicas)
+    ) as world:
         run = datafolder.running_system(tmp_path)
         assert run is not None
         assert run.engine == world.system.engine

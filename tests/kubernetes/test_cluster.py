@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kubernetes.systems import Cluster
+from tests.kubernetes.systems import Cluster, NotReadyError, System
 from todo.operations.engine import binaries
 from tools.cluster import build, cgroups, containers, images, layout, main, namespaces
 from tools.cluster.images_store import Store
@@ -147,6 +147,22 @@ def test_a_replaced_pod_of_the_scheduler_is_let_in_again(cluster: Cluster) -> No
     cluster.kubectl("-n", "dapr-system", "delete", "pod", pod)
     cluster.kubectl("-n", "dapr-system", "rollout", "status", "statefulset/dapr-scheduler-server", "--timeout=90s")
     assert cluster.get("-n", "dapr-system", "pod", pod)["metadata"]["uid"] != first
+
+
+def test_a_system_that_does_not_get_ready_says_why(cluster: Cluster) -> None:
+    """The failure names what is not ready and shows pods, warnings and the last words of what ended."""
+    with cluster.namespace("trial") as name:
+        system = System(cluster, name)
+        command = ("--", "sh", "-c", "echo it is broken; exit 1")
+        system.kubectl("run", "trial", "--image=docker.io/valkey/valkey:9.1", "--restart=Always", *command)
+        given_up = "jsonpath={.status.containerStatuses[0].state.waiting.reason}=CrashLoopBackOff"
+        system.kubectl("wait", f"--for={given_up}", "pod/trial", "--timeout=60s")
+        with pytest.raises(NotReadyError) as raised:
+            system.wait_until_ready(seconds=0)
+    said = str(raised.value)
+    assert "pod trial" in said.splitlines()[0]
+    assert "-- trial trial\nit is broken" in said
+    assert "BackOff" in said
 
 
 def test_programs_are_pinned_to_one_dapr() -> None:

@@ -40,14 +40,12 @@ def kafka_version() -> str:
 def dapr_path(program: Program) -> Path:
     """Return where the program is, or will be once built."""
     sources = [DAPR / "go.mod", DAPR / "go.sum", DAPR / "cmd" / "daprd" / "main.go"]
-    return (
-        _cache() / f"{dapr_version()}-{_digest(sources)}" / "bin" / (f"{program}.exe" if os.name == "nt" else program)
-    )
+    return cache() / f"{dapr_version()}-{_digest(sources)}" / "bin" / (f"{program}.exe" if os.name == "nt" else program)
 
 
 def kafka_path() -> Path:
     """Return the folder where Kafka's jars are, or will be once fetched."""
-    return _cache() / f"kafka-{kafka_version()}-{_digest([KAFKA / 'pom.xml', CHECKSUMS])}" / "libs"
+    return cache() / f"kafka-{kafka_version()}-{_digest([KAFKA / 'pom.xml', CHECKSUMS])}" / "libs"
 
 
 def dapr(program: Program) -> Path:
@@ -98,7 +96,7 @@ def valkey() -> Path:
     return Path(on_path)
 
 
-def _cache() -> Path:
+def cache() -> Path:
     """Return the cache; $TODO_ENGINE_CACHE moves it."""
     given = os.environ.get("TODO_ENGINE_CACHE")
     return (Path(given) if given else Path.home() / ".cache" / "todo-engine").expanduser()

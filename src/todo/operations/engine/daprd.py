@@ -5,6 +5,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -18,6 +19,8 @@ from todo.operations.supervisor import ChildSpec, Probe, http_probe
 
 STOP_STEPS: Final = ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0))
 FURTHER_PORTS: Final = ("grpc", "internal", "metrics")
+PASSED_ON: Final = ("OTEL_EXPORTER_OTLP_", "OTEL_BSP_")  # where traces go, and how: daprd reads these too
+OWN_TRACES: Final = "0.0001"  # of what begins in a sidecar; what continues a trace is sampled as the trace is
 
 
 def child_name(name: str) -> str:
@@ -54,6 +57,7 @@ class Sidecar:
             "DAPR_API_TOKEN": self.at.data.api_token,
             "APP_API_TOKEN": self.at.data.app_token(self.app_id),
             "DAPR_HOST_IP": ports.LOOPBACK,  # what the name resolver tells the others
+            **{key: value for key, value in self.at.options.environ.items() if key.startswith(PASSED_ON)},
         }
         return ChildSpec(
             name,
@@ -93,16 +97,31 @@ class Sidecar:
         return self.at.ports[f"{ports.sidecar(self.name)}-{kind}"]
 
 
-def write_configuration(engine: Path) -> None:
-    """Let the sidecars find each other through a file of this run; the last run's addresses are forgotten."""
+def write_configuration(engine: Path, collector: str | None = None) -> None:
+    """Let the sidecars find each other through a file of this run; the last run's addresses are forgotten.
+
+    With a collector's URL they send traces there.
+    """
     names = engine / "names.sqlite"
     for leftover in engine.glob(f"{names.name}*"):
         leftover.unlink()
     resolution = {"component": "sqlite", "configuration": {"connectionString": str(names)}}
+    spec: dict[str, Any] = {
+        "nameResolution": resolution,
+        "metric": {"enabled": True, "http": {"increasedCardinality": False}},
+    }
+    if collector:
+        spec["tracing"] = _tracing(collector)
     configuration = {
         "apiVersion": "dapr.io/v1alpha1",
         "kind": "Configuration",
         "metadata": {"name": "todo"},
-        "spec": {"nameResolution": resolution, "metric": {"enabled": True, "http": {"increasedCardinality": False}}},
+        "spec": spec,
     }
     write_secret(engine / "config.yaml", yaml.safe_dump(configuration, sort_keys=False).encode())
+
+
+def _tracing(collector: str) -> dict[str, Any]:
+    to = urlsplit(collector)
+    otel = {"protocol": "http", "endpointAddress": to.netloc, "isSecure": to.scheme == "https"}
+    return {"samplingRate": OWN_TRACES, "otel": otel}

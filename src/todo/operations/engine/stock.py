@@ -23,6 +23,7 @@ from todo.operations.engine.resources import ResourceError
 from todo.operations.engine.secrets import Secrets
 from todo.operations.host import Host, UpOptions, instances
 from todo.operations.supervisor import ChildSpec, Probe
+from todo.service import tracing
 
 CONNECTION: Final = "POSTGRES_CONNECTION_STRING"
 
@@ -53,11 +54,13 @@ class StockDapr:
         store = Secrets(self._secrets)
         self._write_logins(dsn, store)
         making = hosted.Making(self._folder, at.ports, store, self._addresses)
-        self._hosted = {name: making.hosted(name) for name in self._environments()}
+        servers = {hosted.SERVERS[name]: name for name in self._environments()}  # two environments may share one
+        made = {server: making.hosted(name) for server, name in servers.items()}
+        self._hosted = {name: made[hosted.SERVERS[name]] for name in self._environments()}
         self._addresses.save({one.child.name: one.child.address for one in self._hosted.values()})
         store.save()
         resources.write_common(self._resources, store.place)
-        daprd.write_configuration(self._folder)
+        daprd.write_configuration(self._folder, tracing.collector(self._options.environ))
         await self._put_in_place()
         return {"DATABASE_URL_FILE": str(self._login_file)}
 
