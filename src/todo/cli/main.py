@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import todo
-from todo.cli import components, operators, rotate, swap, system, tasks, tokens, topics
+from todo.cli import backup, components, doctor, operators, rotate, secrets, swap, system, tasks, tokens, topics
 
 app = typer.Typer(
     help="Tasks, reminders and recurring tasks, and the system behind them.",
@@ -41,6 +41,9 @@ rotate.register(app)
 swap.register(app)
 topics.register(app)
 components.register(app)
+doctor.register(app)
+backup.register(app)
+secrets.register(app)
 
 
 def main() -> None:
