@@ -227,6 +227,16 @@ async def test_events_of_a_topic_go_out_in_the_order_they_were_written(
     assert keys(broker, DUE) == [str(number) for number in range(40)]
 
 
+async def test_a_relay_with_a_batch_of_its_own_publishes_no_more_in_one_call(
+    database: Database, broker: Broker, connections: Connections, dapr: Dapr, parked: Parked
+) -> None:
+    await emit(database, *(due(str(number)) for number in range(10)))
+    relay = Relay(connections, dapr, names.PUBSUB, SCHEMA, park=parked, clock=lambda: NOW, batch=4)
+    async with running(relay):
+        await until(lambda: is_empty(database))
+    assert [len(call.entries) for call in broker.calls] == [4, 4, 2]
+
+
 async def test_a_call_stays_below_what_a_sidecar_takes(
     database: Database, broker: Broker, new: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
