@@ -37,16 +37,18 @@ class Outside:
         return self.system.attempt("exec", *stdin, "deploy/operations", "--", "todo", *arguments, given=given)
 
     @asynccontextmanager
-    async def busy(self) -> AsyncIterator[None]:
-        """Create tasks, due at once, for as long as this is entered; at least one before and one after all."""
+    async def busy(self, least: int = 5) -> AsyncIterator[None]:
+        """Create tasks, due at once, for as long as this is entered, so many at least; one before and one after all."""
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True), timeout=PATIENCE) as http:
             await self._create(http)
+            before = len(self.acknowledged)
             creating = asyncio.create_task(self._create_for_ever(http))
             try:
                 yield
             finally:
                 creating.cancel()
                 await asyncio.gather(creating, return_exceptions=True)
+            assert len(self.acknowledged) - before >= least, f"nobody was there: {self.failures}"
             await self._create(http)
 
     async def _create_for_ever(self, http: aiohttp.ClientSession) -> None:
@@ -88,10 +90,10 @@ class Outside:
 
     async def conclude(self) -> None:
         """Nothing was refused, and nothing is lost or there twice: said by the outside and by `todo verify`."""
-        assert self.failures == []
+        assert self.failures == [], self.failures[:5]
         await self.delivered()
         done = await asyncio.to_thread(self.todo, "verify", "--wait", "60", "--json")
         report: dict[str, Any] = json.loads(done.stdout)
         assert (done.returncode, report["findings"]) == (0, []), done.stderr
         looked_at = {what: report["looked_at"][what] for what in ("tasks", "mails")}
-        assert looked_at == dict.fromkeys(looked_at, len(self.acknowledged))
+        assert looked_at == dict.fromkeys(looked_at, len(self.acknowledged)), report["looked_at"]

@@ -1,5 +1,6 @@
 """Exchanging logins while everything runs."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
@@ -10,13 +11,15 @@ import msgspec
 import typer
 from rich.table import Table
 
-from todo.cli.session import Code, complain, guarded, print_json, print_rich
+from todo.cli.session import Code, Kubernetes, complain, guarded, print_json, print_rich
 from todo.operations import rotate as rotating
+from todo.operations.cluster.system import is_meant
 from todo.operations.engine.resources import ResourceError
 from todo.operations.rotate import Subject
 from todo.operations.rotation.authority import RotationError
 from todo.operations.rotation.journal import Entry
 from todo.operations.rotation.steps import Login, Rotation, Status, Wish
+from todo.operations.swapping.target import SwapError
 
 
 class What(Enum):
@@ -54,6 +57,7 @@ def rotate(  # noqa: PLR0913 - each is one thing a person may want
     data: Annotated[
         Path, typer.Option(envvar="TODO_DATA", metavar="FOLDER", help="The running system's data folder.")
     ] = Path("data"),
+    kubernetes: Kubernetes = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print steps as JSON lines.")] = False,
 ) -> None:
     """Exchange a login while everything runs; without an option, go on where one was cut short."""
@@ -69,9 +73,13 @@ def rotate(  # noqa: PLR0913 - each is one thing a person may want
         changes = what not in {What.STATUS, What.PLAN}
         try:
             tell = _teller(as_json=as_json)
-            async with rotating.rotation(subject, against or data, tell, changes=changes) as rotation:
+            if against is None and is_meant(asked=kubernetes, data=data):
+                opened = rotating.rotation_on_kubernetes(subject, os.environ, tell, changes=changes)
+            else:
+                opened = rotating.rotation(subject, against or data, tell, changes=changes)
+            async with opened as rotation:
                 await _do(what, rotation, wish, as_json=as_json)
-        except (RotationError, ResourceError) as error:
+        except (RotationError, ResourceError, SwapError) as error:
             complain(str(error))
             return Code.NO
         return Code.OK
@@ -82,7 +90,7 @@ def rotate(  # noqa: PLR0913 - each is one thing a person may want
 async def _do(what: What, rotation: Rotation, wish: Wish | None, *, as_json: bool) -> None:
     match what:
         case What.STATUS:
-            _show(rotation.status(), as_json=as_json)
+            _show(await rotation.status(), as_json=as_json)
         case What.PLAN:
             _plan(await rotation.check(wish), as_json=as_json)
         case What.ROTATE:

@@ -6,8 +6,8 @@
 import asyncio
 import inspect
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -21,6 +21,8 @@ from rich.text import Text
 from todo.dapr.errors import DaprError
 from todo.operations import client
 from todo.operations.client import Answer, Api, ClearTextError, Mailbox, NoAnswerError, RefusedError, UnreachableError
+from todo.operations.cluster import ClusterError
+from todo.operations.cluster.system import deployed, is_meant
 from todo.operations.find import Place, find
 
 WIDTH: Final = 200  # columns of what goes to a file or another program
@@ -92,6 +94,13 @@ _DATA: Final = Annotated[
     Path | None,
     typer.Option("--data", envvar="TODO_DATA", metavar="FOLDER", help="The running system's data folder (./data)."),
 ]
+Kubernetes = Annotated[
+    bool,
+    typer.Option(
+        "--kubernetes",
+        help="The system on Kubernetes (KUBECONFIG; TODO_NAMESPACE, else todo-phasev). Understood in a pod of it.",
+    ),
+]
 _USER: Final = Annotated[
     int | None,
     typer.Option(
@@ -109,6 +118,7 @@ def command(
         shared: dict[str, tuple[object, object]] = {
             "api": (_API, None),
             "data": (_DATA, None),
+            "kubernetes": (Kubernetes, False),
             "as_json": (_JSON, False),
         }
         if with_user:
@@ -164,6 +174,9 @@ def guarded(work: Callable[[], Awaitable[int | None]], *, as_json: bool = False)
     except UnreachableError as error:
         complain(f"no system at {error.url} ({error.reason}): start one with `todo up`, or name another with --api")
         return Code.UNREACHABLE
+    except ClusterError as error:
+        complain(str(error))
+        return Code.UNREACHABLE
     except (NoAnswerError, DaprError) as error:
         complain(f"{error}: start the system with `todo up`, or name its data folder with --data")
         return Code.UNREACHABLE
@@ -175,17 +188,29 @@ def _run(  # noqa: PLR0913 - what every command has
     *,
     api: str | None,
     data: Path | None,
+    kubernetes: bool,
     as_json: bool,
     user: int | None = None,
 ) -> int:
     async def work() -> int | None:
-        place = find(api, data)
-        async with client.session() as http:
+        meant = is_meant(asked=kubernetes, data=data, api=api)
+        async with _located(api, data, user, kubernetes=meant) as place, client.session() as http:
             mailbox = Mailbox(http, place.mailbox) if place.mailbox else None
             session = Session(place, Api(http, place.api, place.api_token), mailbox, user, as_json)
             return await function(session, **given)
 
     return guarded(work, as_json=as_json)
+
+
+@asynccontextmanager
+async def _located(api: str | None, data: Path | None, user: int | None, *, kubernetes: bool) -> AsyncIterator[Place]:
+    if not kubernetes:
+        yield find(api, data)
+        return
+    from todo.operations.cluster.visit import visited  # noqa: PLC0415 - slower to import than all the rest
+
+    async with deployed() as system, visited(system, user_id=user) as place:
+        yield place
 
 
 def _complain_of(refused: RefusedError, *, as_json: bool) -> None:

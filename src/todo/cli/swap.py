@@ -1,5 +1,6 @@
 """Another broker behind the running system."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Final
@@ -10,8 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from todo.cli.session import Code, complain, guarded, print_json, print_rich
+from todo.cli.session import Code, Kubernetes, complain, guarded, print_json, print_rich
 from todo.operations import swap as swapping
+from todo.operations.cluster.system import is_meant
 from todo.operations.swap import Report, SwapError, Wish
 from todo.operations.swapping.figures import Figures
 
@@ -35,7 +37,12 @@ def register(app: typer.Typer) -> None:
 
 
 def swap(  # noqa: PLR0913 - each is one thing a person may want
-    to: Annotated[str, typer.Option("--to", metavar="BROKER", help="kafka, kafka-sasl, kafka-sasl-512, redis, FILE.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="BROKER", help="kafka, kafka-sasl, kafka-sasl-512, redis, FILE (on Kubernetes - reads one)."
+        ),
+    ],
     *,
     without_draining: Annotated[
         bool, typer.Option("--without-draining", help="Switch at once; what nobody read is left and healed later.")
@@ -46,6 +53,7 @@ def swap(  # noqa: PLR0913 - each is one thing a person may want
     data: Annotated[
         Path, typer.Option(envvar="TODO_DATA", metavar="FOLDER", help="The running system's data folder.")
     ] = Path("data"),
+    kubernetes: Kubernetes = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Move the running system to another broker: measure, pause, drain, switch, resume, verify, measure again.
@@ -56,7 +64,10 @@ def swap(  # noqa: PLR0913 - each is one thing a person may want
 
     async def work() -> int:
         try:
-            report = await swapping.swap_host(data, wish)
+            if is_meant(asked=kubernetes, data=data):
+                report = await swapping.swap_kubernetes(wish, os.environ)
+            else:
+                report = await swapping.swap_host(data, wish)
         except SwapError as error:
             complain(str(error))
             return Code.NO

@@ -1,7 +1,8 @@
 """The topics on a broker: the one in use, one that runs beside it, or any that a component file describes."""
 
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
@@ -11,13 +12,16 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from todo.cli.session import Code, complain, guarded, print_json, print_rich
+from todo.cli.session import Code, Kubernetes, complain, guarded, print_json, print_rich
 from todo.operations import brokers, topics
 from todo.operations.brokers import Broker, BrokerError
+from todo.operations.cluster.system import deployed, is_meant
 from todo.operations.engine import resources
 from todo.operations.engine.resources import ResourceError
 from todo.operations.swap import SwapError
 from todo.operations.swapping.host import HostTarget
+from todo.operations.swapping.kubernetes import KubernetesTarget
+from todo.operations.swapping.target import SwapTarget
 from todo.operations.topics import Finding, State
 
 SECRETS_NEEDED: Final = "--component needs --secrets: the file with the values of its secretKeyRefs"
@@ -30,7 +34,10 @@ Component = Annotated[
     Path | None, typer.Option("--component", metavar="FILE", help="Any broker: the component that names it.")
 ]
 Secrets = Annotated[
-    Path | None, typer.Option("--secrets", metavar="FILE", help='Its secrets: {"name": {"KEY": "value"}}.')
+    Path | None,
+    typer.Option(
+        "--secrets", metavar="PATH", help='Its secrets: a file {"name": {"KEY": "value"}}, or name/KEY in it.'
+    ),
 ]
 Data = Annotated[Path, typer.Option(envvar="TODO_DATA", metavar="FOLDER", help="The running system's data folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
@@ -50,11 +57,17 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="topics")
 
 
-def list_topics(
-    *, to: To = None, component: Component = None, secrets: Secrets = None, data: Data = HERE, as_json: AsJson = False
+def list_topics(  # noqa: PLR0913 - which broker has this many parts
+    *,
+    to: To = None,
+    component: Component = None,
+    secrets: Secrets = None,
+    data: Data = HERE,
+    kubernetes: Kubernetes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show every topic: what was ever published, and what each app has not read."""
-    _on_broker(to, component, secrets, data, topics.states, _states, as_json=as_json)
+    _on_broker(_Which(to, component, secrets, data, kubernetes), topics.states, _states, as_json=as_json)
 
 
 def create(  # noqa: PLR0913 - which broker has this many parts
@@ -64,6 +77,7 @@ def create(  # noqa: PLR0913 - which broker has this many parts
     secrets: Secrets = None,
     partitions: Partitions = topics.PARTITIONS,
     data: Data = HERE,
+    kubernetes: Kubernetes = False,
     as_json: AsJson = False,
 ) -> None:
     """Make the topics that are not there; those that are stay as they are."""
@@ -71,7 +85,7 @@ def create(  # noqa: PLR0913 - which broker has this many parts
     async def work(broker: Broker) -> list[str]:
         return await topics.create(broker, partitions=partitions)
 
-    _on_broker(to, component, secrets, data, work, _created, as_json=as_json)
+    _on_broker(_Which(to, component, secrets, data, kubernetes), work, _created, as_json=as_json)
 
 
 def check(  # noqa: PLR0913 - which broker has this many parts
@@ -81,6 +95,7 @@ def check(  # noqa: PLR0913 - which broker has this many parts
     secrets: Secrets = None,
     partitions: Partitions = topics.PARTITIONS,
     data: Data = HERE,
+    kubernetes: Kubernetes = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare every topic with what this system needs; exit 1 when one is missing or lacks something."""
@@ -91,7 +106,7 @@ def check(  # noqa: PLR0913 - which broker has this many parts
     def lacks(findings: list[Finding]) -> bool:
         return any(one.lacks for one in findings)
 
-    _on_broker(to, component, secrets, data, work, _findings, as_json=as_json, is_no=lacks)
+    _on_broker(_Which(to, component, secrets, data, kubernetes), work, _findings, as_json=as_json, is_no=lacks)
 
 
 def trim(  # noqa: PLR0913 - which broker has this many parts
@@ -101,6 +116,7 @@ def trim(  # noqa: PLR0913 - which broker has this many parts
     secrets: Secrets = None,
     keep: Annotated[int, typer.Option(min=0, help="Newest entries to leave in any case.")] = topics.KEEP,
     data: Data = HERE,
+    kubernetes: Kubernetes = False,
     as_json: AsJson = False,
 ) -> None:
     """Delete on Redis what every app has read; Kafka does it by each topic's retention."""
@@ -108,26 +124,60 @@ def trim(  # noqa: PLR0913 - which broker has this many parts
     async def work(broker: Broker) -> dict[str, int]:
         return await topics.trim(broker, keep=keep)
 
-    _on_broker(to, component, secrets, data, work, _trimmed, as_json=as_json)
+    _on_broker(_Which(to, component, secrets, data, kubernetes), work, _trimmed, as_json=as_json)
 
 
-def _on_broker(  # noqa: PLR0913 - every command's parts
-    to: str | None,
-    component: Path | None,
-    secrets: Path | None,
-    data: Path,
+@dataclass(frozen=True, slots=True)
+class _Which:
+    """Which broker is meant."""
+
+    to: str | None
+    component: Path | None
+    secrets: Path | None
+    data: Path
+    kubernetes: bool
+
+    def check(self) -> None:
+        """Raises `typer.BadParameter`."""
+        if self.component is None or (self.secrets is not None and self.to is None):
+            return
+        wrong = SECRETS_NEEDED if self.to is None else "give --to or --component"
+        raise typer.BadParameter(wrong, param_hint="--component")
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Broker]:
+        if self.component is not None and self.secrets is not None:
+            read = resources.read(self.component)
+            async with brokers.connected(read, resources.resolved(read, self.secrets)) as broker:
+                yield broker
+            return
+        async with self._target() as target:
+            side = await target.side(self.to) if self.to else await target.current()
+            async with brokers.connected(side.component, side.metadata) as broker:
+                yield broker
+
+    @asynccontextmanager
+    async def _target(self) -> AsyncIterator[SwapTarget]:
+        if not is_meant(asked=self.kubernetes, data=self.data):
+            yield HostTarget(self.data)
+            return
+        async with deployed() as system:
+            yield KubernetesTarget(system, await system.place())
+
+
+def _on_broker(
+    which: _Which,
     work: Callable[[Broker], Awaitable[T]],
     render: Callable[[T], RenderableType],
     *,
     as_json: bool,
     is_no: Callable[[T], bool] = lambda _: False,
 ) -> None:
-    if component is not None and (secrets is None or to is not None):
-        raise typer.BadParameter(SECRETS_NEEDED if to is None else "give --to or --component", param_hint="--component")
+    which.check()
 
     async def run() -> int:
         try:
-            async with _broker(to, component, secrets, data) as broker:
+            async with which.opened() as broker:
                 answer = await work(broker)
         except (BrokerError, ResourceError, SwapError) as error:
             complain(str(error))
@@ -139,17 +189,6 @@ def _on_broker(  # noqa: PLR0913 - every command's parts
         return Code.NO if is_no(answer) else Code.OK
 
     raise typer.Exit(guarded(run, as_json=as_json))
-
-
-def _broker(
-    to: str | None, component: Path | None, secrets: Path | None, data: Path
-) -> AbstractAsyncContextManager[Broker]:
-    if component is not None and secrets is not None:
-        read = resources.read(component)
-        return brokers.connected(read, resources.resolved(read, secrets))
-    target = HostTarget(data)
-    side = target.side(to) if to else target.current()
-    return brokers.connected(side.component, side.metadata)
 
 
 def _states(states: list[State]) -> RenderableType:

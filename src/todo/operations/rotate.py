@@ -8,23 +8,31 @@ from typing import Any, Final
 
 import aiohttp
 
+from todo.contracts import names
 from todo.operations import datafolder
+from todo.operations.cluster import ClusterError
+from todo.operations.cluster.system import System, deployed
 from todo.operations.datafolder import EngineRun, RunningSystem
 from todo.operations.engine import resources
 from todo.operations.engine.environments import POSTGRES_SECRETS
+from todo.operations.logins import Login
+from todo.operations.rotation import kubernetes
 from todo.operations.rotation.authority import Authority, RotationError
 from todo.operations.rotation.broker import secret_of
 from todo.operations.rotation.calm import Calm
-from todo.operations.rotation.database import DatabaseLogins
+from todo.operations.rotation.database import DSN, DatabaseLogins
 from todo.operations.rotation.exclusive import alone
 from todo.operations.rotation.host import Host
-from todo.operations.rotation.journal import Entry, Journal
+from todo.operations.rotation.journal import Entry, FileJournal
 from todo.operations.rotation.steps import Rotation
 from todo.operations.swapping.host import HostTarget
+from todo.operations.swapping.kubernetes import KubernetesTarget
 
-__all__ = ["Subject", "alone", "rotation"]
+__all__ = ["Subject", "alone", "rotation", "rotation_on_kubernetes"]
 
 STATE_FILE: Final = "statestore-postgres.yaml"
+OPERATOR: Final = "postgres"  # the role whose password is POSTGRES_PASSWORD, where the database is ours
+OPERATOR_PASSWORD: Final = "POSTGRES_PASSWORD"  # noqa: S105 - a key's name
 
 
 class Subject(StrEnum):
@@ -56,13 +64,52 @@ async def rotation(
         secret, component, authority = _parts(subject, running, running.engine)
         http = await stack.enter_async_context(aiohttp.ClientSession())
         place = Host(running.engine, http, Calm(HostTarget(data), http))
-        yield Rotation(secret, component, place, authority, Journal(data), tell)
+        yield Rotation(secret, component, place, authority, FileJournal(data), tell)
+
+
+@asynccontextmanager
+async def rotation_on_kubernetes(
+    subject: Subject, environ: Mapping[str, str], tell: Callable[[Entry], None], *, changes: bool = True
+) -> AsyncIterator[Rotation]:
+    """The rotation of one secret of the system that is deployed; as above. Run it in the system's operations pod."""
+    try:
+        async with AsyncExitStack() as stack:
+            system = await stack.enter_async_context(deployed(environ))
+            if changes:
+                await stack.enter_async_context(kubernetes.alone(system.cluster))
+            secret, component, authority = await _deployed_parts(subject, system)
+            http = await stack.enter_async_context(aiohttp.ClientSession())
+            target = KubernetesTarget(system, await system.place(environ))
+            place = kubernetes.KubernetesPlace(system, http, Calm(target, http), secret)
+            yield Rotation(secret, component, place, authority, kubernetes.ClusterJournal(system.cluster), tell)
+    except ClusterError as error:
+        raise RotationError(str(error)) from error
 
 
 def _parts(subject: Subject, running: RunningSystem, engine: EngineRun) -> tuple[str, str, Authority]:
     if subject is Subject.DATABASE:
         return POSTGRES_SECRETS, STATE_FILE, DatabaseLogins(running.database_url)
-    component = resources.current(Path(engine.resources))
+    secret, authority = _of_component(subject, resources.current(Path(engine.resources)))
+    return secret, resources.PUBSUB_FILE, authority
+
+
+async def _deployed_parts(subject: Subject, system: System) -> tuple[str, str, Authority]:
+    if subject is Subject.DATABASE:
+        return POSTGRES_SECRETS, names.STATE_STORE, DatabaseLogins(await _operator(system))
+    secret, authority = _of_component(subject, await system.component(names.PUBSUB))
+    return secret, names.PUBSUB, authority
+
+
+async def _operator(system: System) -> str | None:
+    """The operator's way into the database, if it is one of ours."""
+    secret = await system.secret(POSTGRES_SECRETS) or {}
+    if DSN not in secret or OPERATOR_PASSWORD not in secret:
+        return None
+    return Login(OPERATOR, secret[OPERATOR_PASSWORD]).dsn(secret[DSN])
+
+
+def _of_component(subject: Subject, component: Mapping[str, Any]) -> tuple[str, Authority]:
+    """The secret that a broker's component takes its login from, and who decides about that."""
     kind = component["spec"]["type"]
     if kind != f"pubsub.{subject}":
         raise RotationError(f"the sidecars use {kind} now, not {subject}: rotate what is in use, or swap first")
@@ -71,7 +118,7 @@ def _parts(subject: Subject, running: RunningSystem, engine: EngineRun) -> tuple
         raise RotationError(
             f"component {component['metadata']['name']} logs in without a secret: there is nothing to rotate"
         )
-    return secret, resources.PUBSUB_FILE, _broker_logins(subject, component, secret)
+    return secret, _broker_logins(subject, component, secret)
 
 
 def _broker_logins(subject: Subject, component: Mapping[str, Any], secret: str) -> Authority:

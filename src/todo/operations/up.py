@@ -33,6 +33,7 @@ from todo.operations.system import (
     prepared_system,
     running_system,
 )
+from todo.service.settings import SettingsError
 
 __all__ = ["System", "UpOptions", "running_system", "up"]
 
@@ -49,6 +50,7 @@ FAILURES: Final = (
     PostgresError,
     ResourceError,
     RunFileError,
+    SettingsError,
     UnknownNameError,
 )
 STATE_STYLES: Final = {State.READY: "green", State.DONE: "dim"}

@@ -37,6 +37,7 @@ from todo.contracts.schedule import (
     KnownTasks,
     PageQuery,
     Reminders,
+    Restore,
     ScheduledReminder,
     Summary,
     TasksQuery,
@@ -97,7 +98,8 @@ class Collected:
     """What everybody says, at `now` of notification-service's clock.
 
     `mails` counts Message-IDs without their brackets; None: there is no development mailbox. `mails_from` is the
-    instant of the oldest mail when the mailbox is full, so that older ones may be gone.
+    instant of the oldest mail when the mailbox is full, so that older ones may be gone, `mailed_at` when the first of
+    each was taken. `restores` are of the schedule.
     """
 
     now: dt.datetime
@@ -108,6 +110,8 @@ class Collected:
     unfollowed: frozenset[UUID] = frozenset()
     mails: Mapping[str, int] | None = None
     mails_from: dt.datetime | None = None
+    mailed_at: Mapping[str, dt.datetime] = field(default_factory=dict)
+    restores: Sequence[Restore] = ()
     outboxes: Mapping[str, float] = field(default_factory=dict)  # the age of the oldest entry in seconds, by service
     paused: Mapping[str, Pause | None] = field(default_factory=dict)  # relays, by service
     letters: Sequence[Letter] = ()
@@ -170,7 +174,7 @@ def mail_id(key: ReminderKey) -> str:
 
 
 def _tasks(said: Collected) -> Iterator[Finding]:
-    """Each task arrived in its newest version, and none that does not exist."""
+    """Each task arrived in its newest version, and of others there are traces of deleted ones at most."""
     for task_id, task in said.tasks.items():
         known = said.known.get(task_id)
         theirs, ours = (task.epoch, task.version), (known.epoch, known.version) if known else None
@@ -181,6 +185,8 @@ def _tasks(said: Collected) -> Iterator[Finding]:
             detail = f"notification-service has version {_version(ours)}, backend {_version(theirs)}"
             yield Finding(kind, str(task_id), detail)
     for task_id in said.known.keys() - said.tasks.keys():
+        if said.known[task_id].deleted:
+            continue  # backend was restored from before it was
         yield Finding(Kind.TASK_UNKNOWN, str(task_id), "notification-service has this task, backend does not")
 
 
@@ -261,6 +267,8 @@ def _mails(said: Collected) -> Iterator[Finding]:
             yield Finding(
                 Kind.MAIL_REPEATED, owner.text if owner else local, f"{local} is {count} times in the mailbox"
             )
+        if owner is None and _fell_into_restore(said, local):
+            continue
         if owner is None or not _accounts_for_mail(said, owner):
             detail = f"{local} is in the mailbox, and no delivered reminder accounts for it"
             yield Finding(Kind.MAIL_UNACCOUNTED, owner.text if owner else local, detail)
@@ -340,6 +348,12 @@ def _accounts_for_mail(said: Collected, key: ReminderKey) -> bool:
     return unanswered or any(one.outcome is Outcome.DELIVERED or one.possibly_sent for one in told)
 
 
+def _fell_into_restore(said: Collected, local: str) -> bool:
+    """Whether a mail was sent between a backup and its restore: whatever asked for it is gone."""
+    at = said.mailed_at.get(local)
+    return at is not None and any(one.taken_at <= at <= one.restored_at for one in said.restores)
+
+
 def _goes_on(task: TaskSnapshot) -> bool:
     """Whether the rule of its series has a date after this occurrence, by recurring-service's own reckoning."""
     try:
@@ -365,7 +379,7 @@ def _looked_at(said: Collected) -> dict[str, int]:
 async def collect(api: Api, dapr: Dapr, mailbox: Mailbox | None, *, mailbox_keep: int = MAILBOX_KEEP) -> Collected:
     """Ask everybody. What comes last in the way of an event is asked first, so that most of what moves agrees."""
     backend_outbox = (await api.pipeline()).value.outbox
-    mails, mails_from = await _read_mails(mailbox, mailbox_keep) if mailbox else (None, None)
+    mails, mails_from, mailed_at = await _read_mails(mailbox, mailbox_keep) if mailbox else (None, None, {})
     ask = _Questions(dapr)
     outcomes: defaultdict[ReminderKey, list[ReminderOutcome]] = defaultdict(list)
     for outcome in await ask.outcomes():
@@ -383,6 +397,8 @@ async def collect(api: Api, dapr: Dapr, mailbox: Mailbox | None, *, mailbox_keep
         unfollowed=frozenset(unfollowed),
         mails=mails,
         mails_from=mails_from,
+        mailed_at=mailed_at,
+        restores=summary.restores,
         outboxes={
             names.BACKEND.app_id: backend_outbox.oldest_seconds,
             names.NOTIFICATION.app_id: (summary.now - waiting).total_seconds() if waiting else 0.0,
@@ -464,8 +480,11 @@ async def _all(page: Callable[[T | None], Awaitable[Sequence[T]]]) -> list[T]:
             return found
 
 
-async def _read_mails(mailbox: Mailbox, keep: int) -> tuple[Counter[str], dt.datetime | None]:
-    """How often each Message-ID is there, and since when nothing is missing if the mailbox has thrown mails away."""
+async def _read_mails(mailbox: Mailbox, keep: int) -> tuple[Counter[str], dt.datetime | None, dict[str, dt.datetime]]:
+    """How often each Message-ID is there, and when it came first, by the part before the @.
+
+    Between them: since when nothing is missing, if the mailbox has thrown mails away.
+    """
     mails: dict[str, client.Mail] = {}
     while True:  # newest first: what arrives meanwhile only shows some of them twice
         try:
@@ -477,7 +496,9 @@ async def _read_mails(mailbox: Mailbox, keep: int) -> tuple[Counter[str], dt.dat
         if len(page) < PAGE or not fresh:
             break
     times = [mail.Created for mail in mails.values() if mail.Created]
-    return Counter(mail.MessageID.strip("<>") for mail in mails.values()), min(times) if len(times) >= keep else None
+    counted = Counter(mail.MessageID.strip("<>") for mail in mails.values())
+    first = {mail.MessageID.strip("<>").partition("@")[0]: mail.Created for mail in mails.values() if mail.Created}
+    return counted, min(times) if len(times) >= keep else None, first  # newest come first: the oldest stands
 
 
 async def _open_letters(api: Api) -> list[Letter]:

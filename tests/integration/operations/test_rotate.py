@@ -17,8 +17,9 @@ from todo.operations.rotation import steps as rotation_steps
 from todo.operations.rotation.authority import RotationError, Secret
 from todo.operations.rotation.database import DSN, DatabaseLogins
 from todo.operations.rotation.exclusive import alone
-from todo.operations.rotation.host import Secrets, _loads
-from todo.operations.rotation.journal import FILE, VERIFIED, Entry, Journal
+from todo.operations.rotation.journal import FILE, VERIFIED, Entry, FileJournal
+from todo.operations.rotation.place import Secrets
+from todo.operations.rotation.reloading import loads_of
 from todo.operations.rotation.steps import Rotation, Wish
 
 NAME = "broker-secrets"
@@ -32,6 +33,8 @@ class KilledError(BaseException):
 
 class World:
     """Secrets, sidecars and a broker in memory, and a death at the n-th thing that is done to them."""
+
+    settles = 0.0
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,10 +66,10 @@ class World:
         assert self.let_in.get(self.used["USER"]) == self.used["PASSWORD"]
 
     # the place
-    def secrets(self) -> Secrets:
+    async def secrets(self) -> Secrets:
         return {name: dict(secret) for name, secret in self.stored.items()}
 
-    def put(self, changes: Mapping[str, Secret | None]) -> None:
+    async def put(self, changes: Mapping[str, Secret | None]) -> None:
         self._step()
         merged = {**self.stored, **changes}
         self.stored = {name: dict(secret) for name, secret in merged.items() if secret is not None}
@@ -124,14 +127,14 @@ class World:
         self.saved = dict(self.let_in)
 
 
-class DyingJournal(Journal):
+class DyingJournal(FileJournal):
     def __init__(self, data: Path, step: Callable[[], None]) -> None:
         super().__init__(data, utc_now)
         self._step = step
 
-    def add(self, secret: str, version: int, step: str, *, login: str = "", detail: str = "") -> Entry:
+    async def add(self, secret: str, version: int, step: str, *, login: str = "", detail: str = "") -> Entry:
         self._step()
-        entry = super().add(secret, version, step, login=login, detail=detail)
+        entry = await super().add(secret, version, step, login=login, detail=detail)
         self._step()
         return entry
 
@@ -207,10 +210,10 @@ def test_a_return_that_dies_anywhere_goes_on_and_the_other_login_can_be_retired(
     for world in deaths(tmp_path, lambda world: world.rotation().back(), rotate):
         world.die_at(float("inf"))
         world.check_used()
-        if world.stored[NAME].get("VERSION") != "2" and not world.rotation().status().verified:
+        if world.stored[NAME].get("VERSION") != "2" and not asyncio.run(world.rotation().status()).verified:
             asyncio.run(world.rotation().rotate(None))
         if world.stored[NAME].get("VERSION") == "2":  # it died before it did anything
-            if not world.rotation().status().verified:
+            if not asyncio.run(world.rotation().status()).verified:
                 asyncio.run(world.rotation().rotate(None))
             asyncio.run(world.rotation().back())
         assert world.used["USER"] == "app"
@@ -226,7 +229,7 @@ def test_a_retirement_that_dies_anywhere_is_done_by_the_next(tmp_path: Path) -> 
             asyncio.run(world.rotation().retire())
         assert set(world.let_in) == set(world.saved) == {"app-2"}
         assert set(world.stored) == {NAME}
-        assert world.rotation().status().history[-1].step == "retired"
+        assert asyncio.run(world.rotation().status()).history[-1].step == "retired"
 
 
 async def _returned(world: World) -> None:
@@ -240,7 +243,7 @@ def test_a_retirement_of_a_login_of_ours_that_dies_anywhere_is_done_by_the_next(
         with suppress(RotationError):  # nothing is left to do
             asyncio.run(world.rotation().retire())
         assert set(world.let_in) == set(world.saved) == {"app"}
-        assert world.rotation().status().history[-1].step == "retired"
+        assert asyncio.run(world.rotation().status()).history[-1].step == "retired"
 
 
 async def test_a_login_of_ours_that_is_refused_is_removed_all_the_same(
@@ -277,7 +280,7 @@ def test_giving_up_a_login_that_dies_anywhere_is_noted_by_the_next(tmp_path: Pat
             asyncio.run(world.rotation().back())
         assert set(world.let_in) == set(world.saved) == {"app"}
         assert set(world.stored) == {NAME}
-        assert world.rotation().status().history[-1].step == "withdrawn"
+        assert asyncio.run(world.rotation().status()).history[-1].step == "withdrawn"
 
 
 async def test_a_login_that_is_refused_and_that_we_never_touched_is_left_alone(tmp_path: Path) -> None:
@@ -296,7 +299,7 @@ async def test_a_sidecar_that_does_not_follow_keeps_the_old_login_from_being_ret
         await rotate(world)
     with pytest.raises(RotationError, match="not seen in use everywhere"):
         await world.rotation().retire()
-    assert not world.rotation().status().verified
+    assert not (await world.rotation().status()).verified
     world.follows = True
     await world.rotation().rotate(None)
     await world.rotation().retire()
@@ -398,7 +401,7 @@ async def test_two_logins_are_let_in_at_once_and_no_third(tmp_path: Path) -> Non
         await rotate(world)
     await world.rotation().retire()
     await rotate(world)
-    assert world.rotation().status().current.version == 3
+    assert (await world.rotation().status()).current.version == 3
 
 
 async def test_a_broker_that_has_moved_is_asked_where_it_is_now(tmp_path: Path) -> None:
@@ -420,18 +423,18 @@ async def test_the_journal_says_who_and_when_and_never_a_password(tmp_path: Path
     steps = [(one.version, one.step) for one in world.said]
     assert steps[-2:] == [(1, "retiring"), (1, "retired")]
     assert steps[:-2] == [(2, "begun"), (2, "created"), (2, "checked"), (2, "switching"), (2, "verified")]
-    assert world.rotation().status().history == world.said
+    assert (await world.rotation().status()).history == world.said
     assert all("@" in one.who and one.at.tzinfo for one in world.said)
 
 
-def test_a_line_of_the_journal_cut_short_harms_no_other(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    journal.add(NAME, 2, VERIFIED)
+async def test_a_line_of_the_journal_cut_short_harms_no_other(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path)
+    await journal.add(NAME, 2, VERIFIED)
     with (tmp_path / FILE).open("ab") as file:
         file.write(b'{"at":"2031-')
-    journal.add(NAME, 3, VERIFIED)
-    assert [one.version for one in journal.entries(NAME)] == [2, 3]
-    assert journal.verified(NAME) == 3
+    await journal.add(NAME, 3, VERIFIED)
+    assert [one.version for one in await journal.entries(NAME)] == [2, 3]
+    assert await journal.verified(NAME) == 3
 
 
 def test_only_one_changes_what_the_sidecars_use(tmp_path: Path) -> None:
@@ -457,7 +460,7 @@ def metrics(count: int, started: float = 1795563852.49) -> str:
     ],
 )
 def test_a_sidecar_tells_by_its_counts_what_it_uses(after: str, uses_it: bool) -> None:
-    before, now = _loads(metrics(1), "pubsub.kafka"), _loads(after, "pubsub.kafka")
+    before, now = loads_of(metrics(1), "pubsub.kafka"), loads_of(after, "pubsub.kafka")
     assert before is not None
     assert now is not None
     assert now.is_after(before) is uses_it

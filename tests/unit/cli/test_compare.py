@@ -17,7 +17,7 @@ from todo.contracts.events import (
     TaskSnapshot,
 )
 from todo.contracts.pause import Pause
-from todo.contracts.schedule import KnownTask, ScheduledReminder
+from todo.contracts.schedule import KnownTask, Restore, ScheduledReminder
 from todo.email_delivery.letter import Letters
 from todo.email_delivery.mime import Mailbox
 from todo.mailbox.app import DEFAULT_KEEP
@@ -211,3 +211,15 @@ async def test_what_stays_is_told() -> None:
     report = await settle(look, wait=0, grace=10)
     expected = Finding(Kind.REMINDER_MISSING, KEY.text, "the task wants this reminder, the schedule does not have it")
     assert (report.agree, report.findings) == (False, (expected,))
+
+
+def test_what_fell_between_a_backup_and_its_restore_is_accounted_for() -> None:
+    """A mail of that time whose task is gone, and a task that a restored backend lost; nothing of another time."""
+    restore = Restore(taken_at=EARLIER, restored_at=NOW)
+    for second, kinds in {0: [], 61: [Kind.MAIL_UNACCOUNTED], -1: [Kind.MAIL_UNACCOUNTED]}.items():
+        at = EARLIER + dt.timedelta(seconds=second)
+        stray = "reminder-0123"
+        said = collected(mails={f"{stray}@example.org": 1}, mailed_at={stray: at}, restores=[restore])
+        assert [found.kind for found in compare(said, GRACE)] == kinds
+    gone = {TASK: KnownTask(TASK, 1, 3, NOW), UUID(int=5): KnownTask(UUID(int=5), 2, 3, NOW, deleted=True)}
+    assert compare(collected(known=gone), GRACE) == []

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +20,7 @@ from todo.operations.find import Place
 from todo.operations.rotation.calm import Calm
 from todo.operations.swapping import figures, following, steps
 from todo.operations.swapping.figures import Figures, Meter
-from todo.operations.swapping.following import PROBED, Sidecars
+from todo.operations.swapping.following import PROBED, Sidecars, grown
 from todo.operations.swapping.pauses import Pauses
 from todo.operations.swapping.steps import Wish, swap
 from todo.operations.swapping.target import Side, Sidecar, SwapError
@@ -119,10 +118,12 @@ class Asked:
     def __init__(self, system: System, http: aiohttp.ClientSession, url: str) -> None:
         self.system = system
         self.broker: Any = system
-        self.sidecars = Sidecars(
-            http, [Sidecar(f"daprd-{one}", one, url, f"{url}/{one}") for one in PROBED], token=None
-        )
+        self.present = [Sidecar(f"daprd-{one}", one, url, f"{url}/{one}") for one in PROBED]
+        self.sidecars = Sidecars(http, self.listed, token=None)
         self.meter = Meter(http, Place(api=url, sidecar=url, mailbox=None, token=None), self.sidecars)
+
+    async def listed(self) -> list[Sidecar]:
+        return self.present
 
     def run(self) -> Any:  # noqa: ANN401 - as much of a run as a step looks at
         return SimpleNamespace(left=self.broker, sidecars=self.sidecars, meter=self.meter)
@@ -156,6 +157,62 @@ async def test_a_subscription_that_is_dead_is_not_made_up_for_by_probes_of_anoth
     asked.system.seen[BACKEND, names.REMINDER_DELIVERIES] += 5
     with pytest.raises(SwapError, match=r"do not reach backend \(task-occurrences\): look"):
         await task
+
+
+AWAY = "http://127.0.0.1:1"
+
+
+def elsewhere(app: str = BACKEND, *, ending: bool = False) -> Sidecar:
+    """One that does not answer."""
+    return Sidecar("daprd-elsewhere", app, AWAY, AWAY, ending)
+
+
+async def test_a_replica_that_goes_is_waited_for_until_it_is_gone(asked: Asked) -> None:
+    """While it is on its way out it might still publish to the broker before."""
+    asked.present.append(elsewhere(ending=True))
+    assert await asked.sidecars.down() == []
+    with pytest.raises(SwapError, match="daprd-elsewhere does not answer"):
+        await asked.sidecars.follow(SIDE, asked.broker, 0.3)
+    before = len(asked.system.published)
+    task = asyncio.create_task(asked.sidecars.follow(SIDE, asked.broker, 10))
+    await until(lambda: len(asked.system.published) > before)
+    assert not task.done()
+    asked.present.pop()
+    await task
+    assert asked.sidecars.restarted == []
+
+
+async def test_a_replica_that_came_meanwhile_has_to_follow_too(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = asked.system.holds
+
+    async def one_comes(topic: str, text: bytes) -> bool:
+        if len(asked.present) == len(PROBED):
+            asked.present.append(elsewhere())
+        return await there(topic, text)
+
+    monkeypatch.setattr(asked.system, "holds", one_comes)
+    with pytest.raises(SwapError, match="not every sidecar is on kafka: daprd-elsewhere does not answer"):
+        await asked.sidecars.publish(SIDE, asked.broker, 0.3)
+
+
+async def test_an_app_without_a_replica_is_not_up(asked: Asked) -> None:
+    asked.present = [one for one in asked.present if one.app_id != BACKEND]
+    assert await asked.sidecars.down() == ["no replica of backend runs"]
+
+
+async def test_metrics_of_a_replica_that_goes_are_left_out_and_one_that_hides_them_is_told(asked: Asked) -> None:
+    asked.present.append(elsewhere())
+    with pytest.raises(SwapError, match="does not tell its metrics"):
+        await asked.sidecars.metrics()
+    asked.present[-1] = elsewhere(ending=True)
+    assert len(await asked.sidecars.metrics()) == len(PROBED)
+
+
+def test_probes_are_counted_by_replica() -> None:
+    """A sum would shrink when one goes, and hide what the others have seen."""
+    before = {("a", "x", "t"): 5, ("b", "x", "t"): 9, ("c", "x", "u"): 3}
+    now = {("a", "x", "t"): 6, ("c", "x", "u"): 1, ("d", "x", "u"): 2}
+    assert grown(before, now) == Counter({("x", "t"): 1, ("x", "u"): 3})
 
 
 async def test_a_sidecar_that_does_not_answer_a_publish_is_named(asked: Asked) -> None:
@@ -219,7 +276,11 @@ def calm(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> Calm:
         yield asked.broker
 
     monkeypatch.setattr(brokers, "connected", connected)
-    target: Any = SimpleNamespace(sidecars=asked.sidecars._all, place=SimpleNamespace(token=None), current=lambda: SIDE)
+
+    async def current() -> Side:
+        return SIDE
+
+    target: Any = SimpleNamespace(sidecars=asked.listed, place=SimpleNamespace(token=None), current=current)
     return Calm(target, asked.sidecars._http)
 
 
@@ -255,22 +316,24 @@ async def test_a_service_that_is_down_is_no_calm_even_if_nothing_waits_for_it(
 class Standing:
     """A target that stands somewhere, and gives what is wished for."""
 
-    def __init__(self, folder: Path, here: Side, there: Side) -> None:
-        self.journal = folder / "swap.json"
+    def __init__(self, here: Side, there: Side) -> None:
         self._here, self._there = here, there
 
-    def alone(self) -> contextlib.AbstractContextManager[None]:
+    def alone(self) -> contextlib.AbstractAsyncContextManager[None]:
         return contextlib.nullcontext()
 
-    def current(self) -> Side:
+    async def remembered(self) -> bytes | None:
+        return None
+
+    async def current(self) -> Side:
         return self._here
 
-    def side(self, _: str) -> Side:
+    async def side(self, _: str) -> Side:
         return self._there
 
 
-async def test_a_component_that_a_rotation_had_loaded_anew_is_the_same_one(tmp_path: Path) -> None:
+async def test_a_component_that_a_rotation_had_loaded_anew_is_the_same_one() -> None:
     there = Side("redis", {"metadata": {"name": "x"}, "spec": {"type": "pubsub.redis"}}, b"", {})
     shown = {"metadata": {"name": "x"}, "spec": {"type": "pubsub.redis", "initTimeout": "31s"}}
-    target: Any = Standing(tmp_path, Side("redis", shown, b"", {}), there)
+    target: Any = Standing(Side("redis", shown, b"", {}), there)
     assert (await swap(target, Wish(to="redis", tell=lambda *_: None))).moved is False

@@ -11,6 +11,7 @@ from todo.operations.brokers.broker import Broker
 from todo.operations.swapping import draining, journal
 from todo.operations.swapping.draining import drain
 from todo.operations.swapping.figures import Figures, quantile
+from todo.operations.swapping.host import HostTarget
 from todo.operations.swapping.journal import Entry
 from todo.operations.swapping.target import SwapError
 
@@ -101,15 +102,17 @@ def test_a_quantile_of_a_histogram(buckets: dict[float, int], p50: float | None)
     assert quantile(buckets, 0.5) == p50
 
 
-def test_a_journal_is_read_as_it_was_written_and_nonsense_is_none(tmp_path: Path) -> None:
+async def test_a_journal_is_read_as_it_was_written_and_nonsense_is_none(tmp_path: Path) -> None:
     place = tmp_path / "swap.json"
-    assert journal.read(place) is None
+    target = HostTarget.__new__(HostTarget)  # of a system that nobody asks for here
+    target._journal = place
+    assert await journal.read(target) is None
     entry = Entry("redis", "kafka", "kind: Component", Figures(tasks=1, events=2, waiting=3, unread=4, mails=None))
-    journal.write(place, entry)
-    assert journal.read(place) == entry
+    await journal.write(target, entry)
+    assert await journal.read(target) == entry
     assert place.stat().st_mode & 0o777 == 0o600
     place.write_text("{}")
-    assert journal.read(place) is None
-    journal.forget(place)
-    journal.forget(place)
+    assert await journal.read(target) is None
+    await journal.forget(target)
+    await journal.forget(target)
     assert not place.exists()

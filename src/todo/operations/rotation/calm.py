@@ -14,9 +14,8 @@ from todo.operations import brokers
 from todo.operations.brokers import BrokerError
 from todo.operations.swapping import draining, pauses
 from todo.operations.swapping.following import Sidecars
-from todo.operations.swapping.host import HostTarget
 from todo.operations.swapping.pauses import Pauses
-from todo.operations.swapping.target import SwapError
+from todo.operations.swapping.target import SwapError, SwapTarget
 
 DRAINS: Final = 30.0  # seconds; a longer backlog is no reason to keep a login that may have leaked
 
@@ -24,7 +23,7 @@ DRAINS: Final = 30.0  # seconds; a longer backlog is no reason to keep a login t
 class Calm:
     """Makes such moments for one system, whose broker is asked by the login in place."""
 
-    def __init__(self, target: HostTarget, http: aiohttp.ClientSession) -> None:
+    def __init__(self, target: SwapTarget, http: aiohttp.ClientSession) -> None:
         self._target = target
         self._http = http
 
@@ -38,24 +37,26 @@ class Calm:
                 await stack.enter_async_context(paused.held())
                 await paused.until_quiet()
                 await self._drain()
+                disturbed = "; ".join(await self._sidecars().down())
             except (SwapError, BrokerError) as error:
                 disturbed = str(error)
-            yield disturbed or "; ".join(await self._sidecars().down())
+            yield disturbed
 
     async def events_flow(self, seconds: float, *, read: bool) -> str:
         """Whether each sidecar publishes to the broker, and if `read` each app gets events from there; else why not."""
-        side, sidecars = self._target.current(), self._sidecars()
-        async with brokers.connected(side.component, side.metadata) as broker:
-            try:
+        sidecars = self._sidecars()
+        try:
+            side = await self._target.current()
+            async with brokers.connected(side.component, side.metadata) as broker:
                 await (sidecars.follow if read else sidecars.publish)(side, broker, seconds)
-            except SwapError as error:
-                return str(error)
+        except (SwapError, BrokerError) as error:
+            return str(error)
         return ""
 
     def _sidecars(self) -> Sidecars:
         return Sidecars(self._http, self._target.sidecars, self._target.place.token)
 
     async def _drain(self) -> None:
-        side = self._target.current()
+        side = await self._target.current()
         async with brokers.connected(side.component, side.metadata) as broker:
             await draining.drain(broker, DRAINS)

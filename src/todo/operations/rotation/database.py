@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 
 class DatabaseLogins:
-    """`Authority` on the database. `operator` is the DSN of whoever may change roles."""
+    """`Authority` on the database. `operator` is the DSN of whoever may change roles; None: nobody here may."""
 
-    def __init__(self, operator: str) -> None:
-        self._operator = operator
+    def __init__(self, operator: str | None) -> None:
+        self._login = operator
 
     def login(self, secret: Secret) -> str:
         return logins.of_dsn(secret[DSN]).role
@@ -82,6 +82,14 @@ class DatabaseLogins:
         if role not in logins.TURNS:
             raise RotationError(f"role {role} was not made here: refuse it in your database, then call this again")
         await _told(logins.keep_out(self._operator, role))
+
+    @property
+    def _operator(self) -> str:
+        if self._login is None:
+            raise RotationError(
+                "nobody here may change roles of the database: make or refuse one there, and give it with --username"
+            )
+        return self._login
 
 
 async def _told(asked: Awaitable[T]) -> T:

@@ -10,12 +10,10 @@ import msgspec
 
 from todo.operations.rotation import journal as steps
 from todo.operations.rotation.authority import Authority, RotationError, Secret
-from todo.operations.rotation.host import Place
 from todo.operations.rotation.journal import Entry, Journal
+from todo.operations.rotation.place import NEXT, PREVIOUS, Place
 
 VERSION: Final = "VERSION"  # a key beside the login's
-NEXT: Final = ".next"  # a login that nobody uses yet
-PREVIOUS: Final = ".previous"  # a login that is still let in
 SETTLES: Final = 30.0  # seconds for a broker's nodes to learn of a change, and for connections to end
 LINGERS: Final = 3.0  # seconds that a connection by a login long replaced may still be seen
 POLL: Final = 0.2
@@ -68,25 +66,25 @@ class Rotation:
         self._journal = journal
         self._tell = tell
 
-    def status(self) -> Status:
-        history = list(self._journal.entries(self._name))
-        current = self._current()
+    async def status(self) -> Status:
+        history = list(await self._journal.entries(self._name))
+        current = await self._current()
         return Status(
             self._name,
             self._told(current, history),
-            verified=self._is_verified(current),
-            previous=self._told(previous, history) if (previous := self._kept(PREVIOUS)) else None,
-            unfinished=self._told(unfinished, history) if (unfinished := self._kept(NEXT)) else None,
+            verified=await self._is_verified(current),
+            previous=self._told(previous, history) if (previous := await self._kept(PREVIOUS)) else None,
+            unfinished=self._told(unfinished, history) if (unfinished := await self._kept(NEXT)) else None,
             history=history,
         )
 
     async def check(self, wish: Wish | None) -> list[str]:
         """Check everything that a rotation needs and change nothing; returns what would be done, in words."""
-        current = self._current()
-        fresh = self._kept(NEXT) if wish is None else await self._chosen(wish, current)
+        current = await self._current()
+        fresh = await self._kept(NEXT) if wish is None else await self._chosen(wish, current)
         if fresh is None:
             raise RotationError(NOTHING_TO_GO_ON)
-        made = self._is_ours(fresh) if wish is None else not wish.username
+        made = await self._is_ours(fresh) if wish is None else not wish.username
         if made:
             await self._authority.may_create(current)
         return [
@@ -98,58 +96,59 @@ class Rotation:
 
     async def rotate(self, wish: Wish | None) -> None:
         """Move everyone to a new login, or, without a wish, go on where a rotation was cut short."""
-        current, unfinished = self._current(), self._kept(NEXT)
+        current, unfinished = await self._current(), await self._kept(NEXT)
         if wish is not None:
             unfinished = await self._chosen(wish, current)
-            self._note(unfinished, steps.BEGUN, GIVEN if wish.username else MADE)
-            self._place.put({self._name + NEXT: unfinished})
+            await self._note(unfinished, steps.BEGUN, GIVEN if wish.username else MADE)
+            await self._place.put({self._name + NEXT: unfinished})
         if unfinished is not None:
             await self._switch(current, unfinished)
-        elif self._is_verified(current):
+        elif await self._is_verified(current):
             raise RotationError(NOTHING_TO_GO_ON)
         else:
             await self._follow(current)
 
     async def back(self) -> None:
         """Return to the login before, which is still let in; or give up one that nobody uses yet."""
-        current, previous, unfinished = self._current(), self._kept(PREVIOUS), self._kept(NEXT)
+        current = await self._current()
+        previous, unfinished = await self._kept(PREVIOUS), await self._kept(NEXT)
         if unfinished is not None:
-            if self._is_ours(unfinished):
+            if await self._is_ours(unfinished):
                 await self._authority.remove(unfinished, by=current)
             # Before it is done, as below: what is put away is known to nobody who comes after.
-            self._note(unfinished, steps.WITHDRAWN)
-            self._place.put({self._name + NEXT: None})
+            await self._note(unfinished, steps.WITHDRAWN)
+            await self._place.put({self._name + NEXT: None})
             return
         if previous is None:
             raise RotationError("there is no login to go back to: the one before was retired, or there was none")
         await self._authority.check(previous)
-        self._note(previous, steps.BACK)
-        self._place.put({self._name: previous, self._name + PREVIOUS: current})
+        await self._note(previous, steps.BACK)
+        await self._place.put({self._name: previous, self._name + PREVIOUS: current})
         await self._follow(previous)
 
     async def retire(self) -> None:
         """Refuse the login before from now on. Raises `RotationError` while something may still use it."""
-        current, previous = self._current(), self._kept(PREVIOUS)
+        current, previous = await self._current(), await self._kept(PREVIOUS)
         if previous is None:
             raise RotationError("there is no login to retire: none was replaced, or it was retired already")
-        if not self._is_verified(current):
+        if not await self._is_verified(current):
             raise RotationError(
                 f"version {_version(current)} was not seen in use everywhere: call this without --retire, which goes on"
             )
         await self._authority.check(current)
         if not await self._authority.is_refused(previous):
             await self._must_be_unused(previous, current, LINGERS)
-            self._note(previous, steps.RETIRING)
+            await self._note(previous, steps.RETIRING)
             await self._remove(previous, by=current)
-        elif self._is_ours(previous) or self._journal.has(self._name, _version(previous), steps.RETIRING):
+        elif await self._is_ours(previous) or await self._was_retiring(previous):
             await self._remove_for_good(previous, by=current)
-        self._note(previous, steps.RETIRED)
-        self._place.put({self._name + PREVIOUS: None})
+        await self._note(previous, steps.RETIRED)
+        await self._place.put({self._name + PREVIOUS: None})
 
     async def _chosen(self, wish: Wish, current: Secret) -> Secret:
         """The secret that is wished for. Nothing has changed yet when it is refused, or its time has not come."""
-        self._must_be_free()
-        version = self._next_version()
+        await self._must_be_free()
+        version = await self._next_version()
         if wish.username:
             chosen = self._authority.given(current, wish.username, wish.password)
             await self._authority.check(chosen)  # of the one in use nothing is asked: it may have been refused already
@@ -159,29 +158,29 @@ class Rotation:
         return {**chosen, VERSION: str(version)}
 
     async def _switch(self, current: Secret, fresh: Secret) -> None:
-        if self._is_ours(fresh):
+        if await self._is_ours(fresh):
             await self._authority.create(fresh, by=current)
-            self._note(fresh, steps.CREATED)
+            await self._note(fresh, steps.CREATED)
         await self._until_let_in(fresh)
-        self._note(fresh, steps.CHECKED)
+        await self._note(fresh, steps.CHECKED)
         # Before it is done: what is not verified after this line counts as used by nobody.
-        self._note(fresh, steps.SWITCHING)
-        self._place.put({self._name: fresh, self._name + PREVIOUS: current, self._name + NEXT: None})
+        await self._note(fresh, steps.SWITCHING)
+        await self._place.put({self._name: fresh, self._name + PREVIOUS: current, self._name + NEXT: None})
         await self._follow(fresh)
 
     async def _follow(self, secret: Secret) -> None:
         """See everyone use what the secret holds now."""
-        self._place.put({})  # services too are told anew, should that have been cut short
-        previous = self._kept(PREVIOUS)
+        await self._place.put({})  # services too are told anew, should that have been cut short
+        previous = await self._kept(PREVIOUS)
         try:
             disturbed = await self._place.reload(self._component, f"a new login in {self._name}")
             if previous is not None:
-                await self._must_be_unused(previous, secret, SETTLES)
+                await self._must_be_unused(previous, secret, max(SETTLES, self._place.settles))
             await self._authority.check(secret)
         except RotationError as error:
-            self._note(secret, steps.FAILED, str(error))
+            await self._note(secret, steps.FAILED, str(error))
             raise
-        self._note(secret, steps.VERIFIED, f"without calm: {disturbed}" if disturbed else "")
+        await self._note(secret, steps.VERIFIED, f"without calm: {disturbed}" if disturbed else "")
 
     async def _remove(self, secret: Secret, *, by: Secret) -> None:
         login = self._authority.login(secret)
@@ -202,7 +201,7 @@ class Rotation:
         try:
             await self._authority.remove(secret, by=by)
         except RotationError:
-            if self._is_ours(secret):
+            if await self._is_ours(secret):
                 raise
 
     async def _must_be_unused(self, secret: Secret, by: Secret, seconds: float) -> None:
@@ -224,12 +223,12 @@ class Rotation:
         async def let_in() -> bool:
             return not await self._authority.is_refused(secret)
 
-        if self._is_ours(secret):
+        if await self._is_ours(secret):
             await _comes_true(let_in, SETTLES)
         await self._authority.check(secret)
 
-    def _must_be_free(self) -> None:
-        unfinished, previous = self._kept(NEXT), self._kept(PREVIOUS)
+    async def _must_be_free(self) -> None:
+        unfinished, previous = await self._kept(NEXT), await self._kept(PREVIOUS)
         if unfinished is not None:
             raise RotationError(
                 f"version {_version(unfinished)} was cut short: go on by calling this without an option, or give it up"
@@ -241,36 +240,39 @@ class Rotation:
                 " with --retire, or return to it with --back"
             )
 
-    def _is_ours(self, secret: Secret) -> bool:
-        return self._journal.has(self._name, _version(secret), steps.BEGUN, MADE)
+    async def _is_ours(self, secret: Secret) -> bool:
+        return await self._journal.has(self._name, _version(secret), steps.BEGUN, MADE)
 
-    def _is_verified(self, secret: Secret) -> bool:
-        return self._kept(PREVIOUS) is None or self._journal.verified(self._name) == _version(secret)
+    async def _was_retiring(self, secret: Secret) -> bool:
+        return await self._journal.has(self._name, _version(secret), steps.RETIRING)
 
-    def _current(self) -> Secret:
-        found = self._place.secrets().get(self._name)
+    async def _is_verified(self, secret: Secret) -> bool:
+        return await self._kept(PREVIOUS) is None or await self._journal.verified(self._name) == _version(secret)
+
+    async def _current(self) -> Secret:
+        found = (await self._place.secrets()).get(self._name)
         if not found:
             raise RotationError(f"there is no secret {self._name}: nothing logs in with it here")
         return found
 
-    def _kept(self, suffix: str) -> Secret | None:
-        kept = self._place.secrets().get(self._name + suffix)
+    async def _kept(self, suffix: str) -> Secret | None:
+        kept = (await self._place.secrets()).get(self._name + suffix)
         if kept is None:
             return None
-        return {**self._authority.beside(kept, self._current()), VERSION: str(_version(kept))}
+        return {**self._authority.beside(kept, await self._current()), VERSION: str(_version(kept))}
 
-    def _next_version(self) -> int:
-        known = [one.version for one in self._journal.entries(self._name)]
-        return max([_version(self._current()), *known]) + 1
+    async def _next_version(self) -> int:
+        known = [one.version for one in await self._journal.entries(self._name)]
+        return max([_version(await self._current()), *known]) + 1
 
     def _told(self, secret: Secret, history: list[Entry]) -> Login:
         version = _version(secret)
         since = [one.at for one in history if one.version == version and one.step in {steps.SWITCHING, steps.BACK}]
         return Login(version, self._authority.login(secret), since[-1] if since else None)
 
-    def _note(self, secret: Secret, step: str, detail: str = "") -> None:
+    async def _note(self, secret: Secret, step: str, detail: str = "") -> None:
         login = self._authority.login(secret)
-        self._tell(self._journal.add(self._name, _version(secret), step, login=login, detail=detail))
+        self._tell(await self._journal.add(self._name, _version(secret), step, login=login, detail=detail))
 
 
 def _version(secret: Secret) -> int:

@@ -70,7 +70,7 @@ class Meter:
         return Figures(tasks, events, waiting, unread, mails)
 
     async def _waiting(self) -> int:
-        pipeline = (await Api(self._http, self._place.api).pipeline()).value
+        pipeline = (await Api(self._http, self._place.api, self._place.api_token).pipeline()).value
         return pipeline.outbox.depth + (pipeline.schedule.outbox_depth if pipeline.schedule else 0)
 
     async def measure(self, broker: Broker, seconds: float) -> Figures:

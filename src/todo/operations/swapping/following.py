@@ -7,8 +7,8 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
 import aiohttp
@@ -31,13 +31,18 @@ PROBED: Final = {
 _AWAY: Final = (aiohttp.ClientError, TimeoutError, OSError)
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 
+Samples: TypeAlias = list[tuple[str, dict[str, str], float]]  # name, labels, value
+Counts: TypeAlias = Mapping[tuple[str, str, str], int]  # by replica, app and topic
+
 
 class Sidecars:
-    """The sidecars of a system and the services beside them, over HTTP."""
+    """The sidecars of a system and the services beside them, over HTTP. `present` tells which there are now."""
 
-    def __init__(self, http: aiohttp.ClientSession, sidecars: Sequence[Sidecar], token: str | None) -> None:
+    def __init__(
+        self, http: aiohttp.ClientSession, present: Callable[[], Awaitable[Sequence[Sidecar]]], token: str | None
+    ) -> None:
         self._http = http
-        self._all = sidecars
+        self._present = present
         self._headers = {"dapr-api-token": token} if token else {}
         self.restarted: list[str] = []
         self.strayed: Counter[str] = Counter()  # our own probes by topic that went to the broker before, read or not
@@ -49,9 +54,11 @@ class Sidecars:
             raise SwapError(f"{'; '.join(down)}: the system must be whole before it is moved")
 
     async def down(self) -> list[str]:
-        """What is not up, in words."""
-        states = await asyncio.gather(*(self._state(one) for one in self._all))
-        return [state for state in states if state]
+        """What is not up, in words. Replicas on their way out do not count."""
+        staying = await self._staying()
+        states = await asyncio.gather(*(self._state(one) for one in staying))
+        absent = {app.app_id for app in names.APPS} - {one.app_id for one in staying}
+        return [state for state in states if state] + [f"no replica of {app} runs" for app in sorted(absent)]
 
     async def follow(self, side: Side, broker: Broker, seconds: float) -> None:
         """Wait until each sidecar publishes to this broker, and each app gets events from there. Raises `SwapError`."""
@@ -60,54 +67,62 @@ class Sidecars:
         await self._until_consumed(side, deadline)
 
     async def publish(self, side: Side, broker: Broker, seconds: float) -> None:
-        """The first half of `follow`: wait until each sidecar publishes to this broker. Raises `SwapError`."""
+        """The first half of `follow`: wait until each sidecar publishes to this broker. Raises `SwapError`.
+
+        Those that came meanwhile are asked too, and those that are gone are not.
+        """
         deadline = time.monotonic() + seconds
-        missing = await asyncio.gather(*(self._until_there(one, side, broker, deadline) for one in self._all))
-        if any(missing):
-            reasons = "; ".join(reason for reason in missing if reason)
-            raise SwapError(f"after {seconds:.0f} s not every sidecar is on {side.name}: {reasons}")
+        asked: set[str] = set()
+        while fresh := [one for one in await self._present() if one.name not in asked]:
+            missing = await asyncio.gather(*(self._until_there(one, side, broker, deadline) for one in fresh))
+            if any(missing):
+                reasons = "; ".join(reason for reason in missing if reason)
+                raise SwapError(f"after {seconds:.0f} s not every sidecar is on {side.name}: {reasons}")
+            asked |= {one.name for one in fresh}
 
     async def round_trip(self) -> tuple[float, float | None]:
         """Publish one probe for email-delivery; seconds until the broker had it, and until the service had it.
 
         None: not within `ROUND_TRIP`, because it stands behind what else the service has to do.
         """
-        app = names.EMAIL_DELIVERY.app_id
-        arrival = app, names.TASK_REMINDERS
-        before = (await self.probes_seen(app))[arrival]
+        receivers = [one for one in await self._staying() if one.app_id == names.EMAIL_DELIVERY.app_id]
+        arrival = names.EMAIL_DELIVERY.app_id, names.TASK_REMINDERS
+        before = await self._probes_seen(receivers)
         began = time.monotonic()
-        await self._publish(self._of(names.BACKEND), names.TASK_REMINDERS, f"swap-{uuid4()}")
+        await self._publish(await self._of(names.BACKEND), names.TASK_REMINDERS, f"swap-{uuid4()}")
         published = time.monotonic()
-        while (await self.probes_seen(app))[arrival] <= before:
+        while not grown(before, await self._probes_seen(receivers))[arrival]:
             if time.monotonic() > published + ROUND_TRIP:
                 return published - began, None
             await asyncio.sleep(0.005)
         return published - began, time.monotonic() - began
 
-    async def probes_seen(self, *only: str) -> Counter[tuple[str, str]]:
-        """How many probes were counted by (app, topic), all replicas together. Raises `SwapError` while one is away."""
-        asked = [one for one in self._all if not only or one.app_id in only]
-        counts: Counter[tuple[str, str]] = Counter()
-        for one, samples in zip(asked, await self.metrics(asked), strict=True):
-            for name, labels, value in samples:
-                if name == "todo_probe_events_total":
-                    counts[one.app_id, labels["topic"]] += round(value)
-        return counts
+    async def metrics(self) -> list[Samples]:
+        """The samples of each service's metrics. Raises `SwapError` while one that stays does not tell them."""
+        return list((await self._metrics(await self._staying())).values())
 
-    async def metrics(self, asked: Sequence[Sidecar] = ()) -> list[list[tuple[str, dict[str, str], float]]]:
-        """The samples of each service's metrics: name, labels, value."""
-        try:
-            texts = await asyncio.gather(*(self._text(one) for one in asked or self._all))
-        except _AWAY as error:
-            raise SwapError(f"a service does not tell its metrics: {type(error).__name__} {error}") from error
-        return [
-            [
-                (sample.name, sample.labels, sample.value)
-                for family in text_string_to_metric_families(text)
-                for sample in family.samples
-            ]
-            for text in texts
-        ]
+    async def _probes_seen(self, asked: Sequence[Sidecar]) -> Counts:
+        """How many probes each of these replicas has counted."""
+        app_of = {one.name: one.app_id for one in asked}
+        return {
+            (replica, app_of[replica], labels["topic"]): round(value)
+            for replica, samples in (await self._metrics(asked)).items()
+            for name, labels, value in samples
+            if name == "todo_probe_events_total"
+        }
+
+    async def _metrics(self, asked: Sequence[Sidecar]) -> dict[str, Samples]:
+        """By replica; one that does not answer because it is gone, or goes, is left out."""
+        told = await asyncio.gather(*(self._text(one) for one in asked), return_exceptions=True)
+        found: dict[str, Samples] = {}
+        for one, text in zip(asked, told, strict=True):
+            if isinstance(text, str):
+                found[one.name] = _samples(text)
+            elif not isinstance(text, _AWAY):
+                raise text
+            elif one.name in {staying.name for staying in await self._staying()}:
+                raise SwapError(f"a service does not tell its metrics: {type(text).__name__} {text}") from text
+        return found
 
     async def _text(self, one: Sidecar) -> str:
         async with self._http.get(f"{one.service_url}/metrics", timeout=_TIMEOUT) as answer:
@@ -127,16 +142,21 @@ class Sidecars:
         return ""
 
     async def _until_there(self, one: Sidecar, side: Side, broker: Broker, deadline: float) -> str:
-        """Empty once the sidecar is there; else why not. One that does not get there by itself is restarted once."""
+        """Empty once the sidecar is there, or gone; else why not. One that does not get there is restarted once."""
         stuck_from = time.monotonic() + STUCK
         while True:
             reason = await self._why_not(one, side, broker)
-            if not reason or time.monotonic() > deadline:
-                return f"{one.name} {reason}" if reason else ""
-            if time.monotonic() > stuck_from and one.name not in self.restarted:
+            if not reason or await self._is_gone(one):
+                return ""
+            if time.monotonic() > deadline:
+                return f"{one.name} {reason}"
+            if time.monotonic() > stuck_from and one.name not in self.restarted and not one.ending:
                 self.restarted.append(one.name)
                 await self._restart(one)
             await asyncio.sleep(POLL)
+
+    async def _is_gone(self, one: Sidecar) -> bool:
+        return all(other.name != one.name for other in await self._present())
 
     async def _restart(self, one: Sidecar) -> None:
         """End a sidecar at once; who runs it starts it again, and then it loads what is in place.
@@ -185,12 +205,12 @@ class Sidecars:
     async def _until_consumed(self, side: Side, deadline: float) -> None:
         """A probe on each topic, and each app must count it on each of its topics."""
         wanted = [(app.app_id, topic) for app in names.APPS for topic in app.topics if topic in PROBED.values()]
-        before = await self.probes_seen()
+        before = await self._probes_seen(await self._staying())
         for topic in PROBED.values():
-            await self._publish(self._of(names.BACKEND), topic, f"swap-{uuid4()}")
+            await self._publish(await self._of(names.BACKEND), topic, f"swap-{uuid4()}")
         while True:
-            now = await self.probes_seen()
-            behind = [f"{app} ({topic})" for app, topic in wanted if now[app, topic] <= before[app, topic]]
+            seen = grown(before, await self._probes_seen(await self._staying()))
+            behind = [f"{app} ({topic})" for app, topic in wanted if not seen[app, topic]]
             if not behind:
                 return
             if time.monotonic() > deadline:
@@ -199,5 +219,28 @@ class Sidecars:
                 )
             await asyncio.sleep(POLL)
 
-    def _of(self, app: names.App) -> Sidecar:
-        return next(one for one in self._all if one.app_id == app.app_id)
+    async def _staying(self) -> list[Sidecar]:
+        return [one for one in await self._present() if not one.ending]
+
+    async def _of(self, app: names.App) -> Sidecar:
+        for one in await self._staying():
+            if one.app_id == app.app_id:
+                return one
+        raise SwapError(f"no replica of {app.app_id} runs")
+
+
+def grown(before: Counts, now: Counts) -> Counter[tuple[str, str]]:
+    """What replicas have counted since, by app and topic; one that was started anew has begun at nothing."""
+    found: Counter[tuple[str, str]] = Counter()
+    for (replica, app, topic), count in now.items():
+        known = before.get((replica, app, topic), 0)
+        found[app, topic] += count - known if count >= known else count
+    return found
+
+
+def _samples(text: str) -> Samples:
+    return [
+        (sample.name, sample.labels, sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    ]

@@ -1,5 +1,6 @@
 """A system on one host: its sidecars watch one folder, and its data folder knows the brokers that run beside it."""
 
+import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -12,7 +13,7 @@ from todo.contracts import names
 from todo.messaging.database import connect
 from todo.messaging.postgres import Connection
 from todo.operations import datafolder, find
-from todo.operations.datafolder import EngineRun, RunningSystem
+from todo.operations.datafolder import EngineRun, RunningSystem, write_secret
 from todo.operations.engine import daprd, resources, stock
 from todo.operations.engine.environments import ENVIRONMENTS
 from todo.operations.engine.resources import ResourceError
@@ -29,32 +30,40 @@ class HostTarget:
         self._running, self._engine = _running(data)
         self._resources = Path(self._engine.resources)
         self._folder = Path(self._engine.secrets).parent
-        self.place: Place = find.find(data=data, environ={})
+        self._journal = self._folder / "swap.json"
+        self.place: Place = find.find(data=data, environ={"TODO_TOKEN": os.environ.get("TODO_TOKEN", "")})
 
-    @property
-    def journal(self) -> Path:
-        return self._folder / "swap.json"
+    async def remembered(self) -> bytes | None:
+        try:
+            return self._journal.read_bytes()
+        except OSError:
+            return None
 
-    @property
-    def sidecars(self) -> Sequence[Sidecar]:
+    async def remember(self, content: bytes | None) -> None:
+        if content is None:
+            self._journal.unlink(missing_ok=True)
+        else:
+            write_secret(self._journal, content)
+
+    async def sidecars(self) -> Sequence[Sidecar]:
         services = {daprd.child_name(name): url for name, url in self._running.addresses.items()}
         return [Sidecar(one.name, one.app_id, one.url, services[one.name]) for one in self._engine.sidecars]
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
         try:
             with exclusive.alone(self._folder):
                 yield
         except RotationError as error:
             raise SwapError("another swap or a rotation is under way here: wait for its end") from error
 
-    def current(self) -> Side:
+    async def current(self) -> Side:
         with _telling():
             component = resources.current(self._resources)
             content = (self._resources / resources.PUBSUB_FILE).read_bytes()
             return self._side(stock.environment_of(component) or "a component of your own", component, content)
 
-    def side(self, to: str) -> Side:
+    async def side(self, to: str) -> Side:
         if to not in ENVIRONMENTS:
             return self._own(to)
         values = self._engine.environments.get(to)
@@ -68,11 +77,11 @@ class HostTarget:
             content = (place / resources.PUBSUB_FILE).read_bytes()
             return self._side(to, resources.current(place), content)
 
-    def restored(self, name: str, content: bytes) -> Side:
+    async def restored(self, name: str, content: bytes) -> Side:
         with _telling():
             return self._side(name, yaml.safe_load(content), content)
 
-    def apply(self, side: Side) -> None:
+    async def apply(self, side: Side) -> None:
         resources.place(side.content, self._resources)
 
     @asynccontextmanager

@@ -1,11 +1,9 @@
 """What a swap leaves for the run after it, in case it is killed: what was in place, and how things were before."""
 
-from pathlib import Path
-
 import msgspec
 
-from todo.operations.datafolder import write_secret
 from todo.operations.swapping.figures import Figures
+from todo.operations.swapping.target import SwapTarget
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -17,17 +15,18 @@ class Entry(msgspec.Struct, frozen=True):
     before: Figures | None
 
 
-def read(place: Path) -> Entry | None:
+async def read(target: SwapTarget) -> Entry | None:
     """The swap that did not end, if there is one; what cannot be read is of a version that is gone."""
+    content = await target.remembered()
     try:
-        return msgspec.json.decode(place.read_bytes(), type=Entry)
-    except (OSError, msgspec.DecodeError):
+        return None if content is None else msgspec.json.decode(content, type=Entry)
+    except msgspec.DecodeError:
         return None
 
 
-def write(place: Path, entry: Entry) -> None:
-    write_secret(place, msgspec.json.encode(entry))
+async def write(target: SwapTarget, entry: Entry) -> None:
+    await target.remember(msgspec.json.encode(entry))
 
 
-def forget(place: Path) -> None:
-    place.unlink(missing_ok=True)
+async def forget(target: SwapTarget) -> None:
+    await target.remember(None)

@@ -15,7 +15,7 @@ import msgspec
 from todo.dapr.errors import DaprError
 from todo.operations import brokers, client, topics, verify
 from todo.operations.brokers import Broker, BrokerError
-from todo.operations.client import NoAnswerError, UnreachableError
+from todo.operations.client import ClearTextError, NoAnswerError, RefusedError, UnreachableError
 from todo.operations.swapping import draining, journal, pauses
 from todo.operations.swapping.figures import Figures, Meter
 from todo.operations.swapping.following import Sidecars
@@ -63,9 +63,9 @@ class Wish:
 
 async def swap(target: SwapTarget, wish: Wish) -> Report:
     """Move a running system to another broker. Raises `SwapError`: then it is, or goes back, where it was."""
-    with target.alone():
-        old, new = target.current(), target.side(wish.to)
-        known = journal.read(target.journal)
+    async with target.alone():
+        old, new = await target.current(), await target.side(wish.to)
+        known = await journal.read(target)
         if _settings(old) != _settings(new):
             return await _move(target, wish, old, new)
         if known is not None and known.to == new.name:
@@ -103,7 +103,7 @@ async def _move(target: SwapTarget, wish: Wish, old: Side, new: Side) -> Report:
         await _check(run, wish)
         wish.tell("measure", f"on {old.name}")
         before = await _before(run, wish)
-        journal.write(target.journal, Entry(new.name, old.name, old.content.decode(), before))
+        await journal.write(target, Entry(new.name, old.name, old.content.decode(), before))
         during, paused = None, None
         if wish.drain:
             during, paused = await _move_paused(run, wish, old, new)
@@ -156,7 +156,7 @@ async def _move_paused(run: _Run, wish: Wish, old: Side, new: Side) -> tuple[Fig
 async def _switch(run: _Run, wish: Wish, old: Side, new: Side) -> None:
     """Put the new component in place; whatever fails then, the old one comes back."""
     wish.tell("switch", f"from {old.name} to {new.name}")
-    run.target.apply(new)
+    await run.target.apply(new)
     try:
         wish.tell("follow", f"until every sidecar is on {run.right.place} and every service gets events from there")
         await run.sidecars.follow(new, run.right, wish.follow_seconds)
@@ -166,7 +166,7 @@ async def _switch(run: _Run, wish: Wish, old: Side, new: Side) -> None:
 
 
 async def _back(run: _Run, wish: Wish, old: Side) -> str:
-    run.target.apply(old)
+    await run.target.apply(old)
     run.sidecars.restarted.clear()  # one that did not follow forwards may have to be restarted for the way back too
     try:
         await run.sidecars.follow(old, run.left, wish.follow_seconds)
@@ -177,7 +177,7 @@ async def _back(run: _Run, wish: Wish, old: Side) -> str:
 
 async def _finish(target: SwapTarget, wish: Wish, known: Entry, new: Side) -> Report:
     """End what a killed run began: its switch was made."""
-    old = target.restored(known.origin, known.content.encode())
+    old = await target.restored(known.origin, known.content.encode())
     async with _opened(target, old, new) as run:
         wish.tell("follow", f"until every sidecar is on {run.right.place}: an earlier run was cut short")
         await run.sidecars.follow(new, run.right, wish.follow_seconds)
@@ -191,9 +191,9 @@ async def _ended(run: _Run, wish: Wish, report: Report) -> Report:
         left, probes = await _left_behind(run)
         verdict = await verify.verify(run.target.place, wait=wish.settle, grace=GRACE)
         after = await run.meter.measure(run.right, wish.window)
-    except (SwapError, UnreachableError, NoAnswerError, DaprError) as error:
+    except (SwapError, UnreachableError, RefusedError, ClearTextError, NoAnswerError, DaprError) as error:
         raise SwapError(f"the system is on {report.to} now, but {error}: run it again to have it looked at") from error
-    journal.forget(run.target.journal)
+    await journal.forget(run.target)
     agreed = msgspec.structs.replace(report, agree=verdict.agree, findings=verdict.findings)
     return msgspec.structs.replace(
         agreed, after=after, left_behind=left, probes_left=probes, restarted=tuple(run.sidecars.restarted)
@@ -214,6 +214,6 @@ async def _left_behind(run: _Run) -> tuple[int | None, int]:
 
 
 def _settings(side: Side) -> Mapping[str, Any]:
-    """A component without what a rotation changes to have it loaded anew."""
+    """A component without what a rotation changes to have it loaded anew, and what others may say beside it."""
     spec = {key: value for key, value in side.component["spec"].items() if key != "initTimeout"}
-    return {**side.component, "spec": spec}
+    return {"spec": spec, "auth": side.component.get("auth"), "scopes": side.component.get("scopes")}
