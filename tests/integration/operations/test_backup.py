@@ -214,7 +214,8 @@ async def _is_begun(url: str) -> bool:
 
 async def _is_free(url: str) -> bool:
     """The server has noticed that nobody is there any more."""
-    return not await value(url, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'todo-%'")
+    there = "datname = current_database() AND application_name LIKE 'todo-%'"
+    return not await value(url, f"SELECT count(*) FROM pg_stat_activity WHERE {there}")  # noqa: S608 - a constant
 
 
 async def test_nothing_is_replaced_unasked_or_under_a_running_service(url: str) -> None:
