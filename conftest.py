@@ -2,6 +2,18 @@ import os
 
 import pytest
 
+from todo.operations import ports
+
+SHARE = 3_000  # ports
+
+
+def pytest_configure() -> None:
+    """Workers of one run take their free ports from ranges of their own: a port is free until its server listens."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker:
+        first = ports.FREE_RANGE.start + SHARE * (int(worker.removeprefix("gw")) % 4)
+        setattr(ports, "FREE_RANGE", range(first, first + SHARE))  # noqa: B010 - it is final for everybody else
+
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A test that was skipped in CI is a failure: nobody would see that it no longer proves anything."""

@@ -92,7 +92,8 @@ class Load:
         schedule = pipeline.schedule
         if schedule is None or pipeline.outbox.depth or schedule.outbox_depth:
             return str(pipeline)
-        if schedule.states.get("dispatched") or (schedule.next_fire and schedule.next_fire < now() + FAR):
+        soon = schedule.next_fire and schedule.next_fire < now() + FAR
+        if soon or schedule.oldest_overdue or schedule.states.get("dispatched"):
             return str(schedule)
         return True
 

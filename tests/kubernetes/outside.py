@@ -93,6 +93,7 @@ class Outside:
         assert self.failures == [], self.failures[:5]
         await self.delivered()
         done = await asyncio.to_thread(self.todo, "verify", "--wait", "60", "--json")
+        assert done.stdout, done.stderr
         report: dict[str, Any] = json.loads(done.stdout)
         assert (done.returncode, report["findings"]) == (0, []), done.stderr
         looked_at = {what: report["looked_at"][what] for what in ("tasks", "mails")}

@@ -77,7 +77,7 @@ async def rotation_on_kubernetes(
             system = await stack.enter_async_context(deployed(environ))
             if changes:
                 await stack.enter_async_context(kubernetes.alone(system.cluster))
-            secret, component, authority = await _deployed_parts(subject, system)
+            secret, component, authority = await _deployed_parts(subject, system, environ)
             http = await stack.enter_async_context(aiohttp.ClientSession())
             target = KubernetesTarget(system, await system.place(environ))
             place = kubernetes.KubernetesPlace(system, http, Calm(target, http), secret)
@@ -93,9 +93,11 @@ def _parts(subject: Subject, running: RunningSystem, engine: EngineRun) -> tuple
     return secret, resources.PUBSUB_FILE, authority
 
 
-async def _deployed_parts(subject: Subject, system: System) -> tuple[str, str, Authority]:
+async def _deployed_parts(subject: Subject, system: System, environ: Mapping[str, str]) -> tuple[str, str, Authority]:
     if subject is Subject.DATABASE:
-        return POSTGRES_SECRETS, names.STATE_STORE, DatabaseLogins(await _operator(system))
+        file = environ.get("DATABASE_URL_FILE")
+        logins = DatabaseLogins(await _operator(system), Path(file) if file else None)
+        return POSTGRES_SECRETS, names.STATE_STORE, logins
     secret, authority = _of_component(subject, await system.component(names.PUBSUB))
     return secret, names.PUBSUB, authority
 

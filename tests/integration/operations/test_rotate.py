@@ -481,6 +481,10 @@ async def test_the_database_names_who_is_still_logged_in_and_refuses_who_is_reti
         straggler = await asyncpg.connect(old[DSN], server_settings={"application_name": "report"})
         assert await authority.users(old, by=new) == ["report"]
         await straggler.close()
+        reader = DatabaseLogins(server.dsn, tmp_path / "dsn")
+        assert await reader.users(old, by=new) == [str(tmp_path / "dsn")], "a mounted file that has not changed yet"
+        (tmp_path / "dsn").write_text(new[DSN])
+        assert await reader.users(old, by=new) == []
         await authority.remove(old, by=new)
         assert await authority.is_refused(old)
 

@@ -1,6 +1,7 @@
 """Logins of PostgreSQL: two roles that take turns."""
 
 from collections.abc import Awaitable
+from pathlib import Path
 from typing import Final, TypeVar
 
 import asyncpg
@@ -23,10 +24,14 @@ T = TypeVar("T")
 
 
 class DatabaseLogins:
-    """`Authority` on the database. `operator` is the DSN of whoever may change roles; None: nobody here may."""
+    """`Authority` on the database. `operator` is the DSN of whoever may change roles; None: nobody here may.
 
-    def __init__(self, operator: str | None) -> None:
+    `file` is what commands beside this one log in by: mounted, it changes a while after its secret did.
+    """
+
+    def __init__(self, operator: str | None, file: Path | None = None) -> None:
         self._login = operator
+        self._file = file
 
     def login(self, secret: Secret) -> str:
         return logins.of_dsn(secret[DSN]).role
@@ -74,7 +79,8 @@ class DatabaseLogins:
         return await _told(logins.is_refused(secret[DSN]))
 
     async def users(self, secret: Secret, *, by: Secret) -> list[str]:
-        return await _told(logins.sessions(by[DSN], self.login(secret)))
+        sessions = await _told(logins.sessions(by[DSN], self.login(secret)))
+        return [*sessions, str(self._file)] if self._is_in_file(secret) else sessions
 
     async def remove(self, secret: Secret, *, by: Secret) -> None:
         del by
@@ -82,6 +88,10 @@ class DatabaseLogins:
         if role not in logins.TURNS:
             raise RotationError(f"role {role} was not made here: refuse it in your database, then call this again")
         await _told(logins.keep_out(self._operator, role))
+
+    def _is_in_file(self, secret: Secret) -> bool:
+        """Nobody need be connected by it: whoever comes next would be."""
+        return self._file is not None and logins.of_dsn(self._file.read_text().strip()).role == self.login(secret)
 
     @property
     def _operator(self) -> str:
