@@ -66,7 +66,7 @@ cluster-down: $(INSTALLED) ## stop the cluster; nothing of it is left but what w
 	@$(VENV)/bin/python tools/cluster.py down
 
 test-kubernetes: cluster ## the whole system on the cluster: deployed, rolled, scaled, rotated, swapped
-	@$(VENV)/bin/python tools/cluster.py run -- $(VENV)/bin/pytest tests/kubernetes --ignore tests/kubernetes/test_doctor.py -n $(SYSTEMS) --dist loadfile
+	@$(VENV)/bin/python tools/cluster.py run -- $(VENV)/bin/pytest tests/kubernetes --ignore tests/kubernetes/test_doctor.py -n $(SYSTEMS) --dist loadfile --no-loadscope-reorder
 	@$(VENV)/bin/python tools/cluster.py run -- $(VENV)/bin/pytest tests/kubernetes/test_doctor.py # takes Dapr's injector away: alone
 
 test-faults: $(INSTALLED) ## kill, freeze, lose and restart, and judge against a ledger outside the system

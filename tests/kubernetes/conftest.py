@@ -16,9 +16,16 @@ HOW = (
 )
 
 
+LONGEST = ("test_outages", "test_guide", "test_deploy", "test_operations", "test_cluster")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A system needs a minute to get ready on two cores: the usual time limit is for less."""
+    """A system needs a minute to get ready on two cores: the usual time limit is for less.
+
+    What takes longest comes first, so that two workers end together.
+    """
     here = Path(__file__).parent
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
     for item in items:
         if item.path.is_relative_to(here) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(600))
