@@ -9,9 +9,12 @@ from tools.guide.pages import ROOT
 
 
 def test_every_command_of_the_guide_does_what_the_guide_shows(cluster: Cluster) -> None:
-    """The commands name the namespace, so it is the guide's own; whatever a run before left there is removed first."""
+    """The commands name the namespace. What is there already may be somebody's, and is left alone."""
+    there = cluster.kubectl("get", "namespace", names.NAMESPACE, "--ignore-not-found")
+    assert not there, (
+        f"the guide makes namespace {names.NAMESPACE}, which is there: kubectl delete namespace {names.NAMESPACE}"
+    )
     gone = ("delete", "namespace", names.NAMESPACE, "--ignore-not-found", "--timeout=120s")
-    cluster.kubectl(*gone)
     try:
         ran = subprocess.run(
             [sys.executable, "-m", "tools.guide", "--where", "rig", "--here"],

@@ -127,7 +127,7 @@ def redis(system: System, password: str, *commands: str) -> list[str]:
     """Ask the server; what `redis-cli` finds in its environment is the password of the first day."""
     given = "\n".join([f"AUTH {password}", *commands, ""])
     answers = system.kubectl("exec", "--stdin", "redis-0", "--", "redis-cli", given=given).splitlines()
-    assert not [one for one in answers if "ERR" in one or "NOAUTH" in one], answers
+    assert not [one for one in answers if any(word in one for word in ("ERR", "NOAUTH", "WRONGPASS"))], answers
     return answers
 
 

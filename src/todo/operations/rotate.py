@@ -14,7 +14,7 @@ from todo.operations.cluster import ClusterError
 from todo.operations.cluster.system import System, deployed
 from todo.operations.datafolder import EngineRun, RunningSystem
 from todo.operations.engine import resources
-from todo.operations.engine.environments import POSTGRES_SECRETS
+from todo.operations.engine.environments import POSTGRES_OPERATOR, POSTGRES_SECRETS
 from todo.operations.logins import Login
 from todo.operations.rotation import kubernetes
 from todo.operations.rotation.authority import Authority, RotationError
@@ -104,10 +104,11 @@ async def _deployed_parts(subject: Subject, system: System, environ: Mapping[str
 
 async def _operator(system: System) -> str | None:
     """The operator's way into the database, if it is one of ours."""
-    secret = await system.secret(POSTGRES_SECRETS) or {}
-    if DSN not in secret or OPERATOR_PASSWORD not in secret:
+    services = await system.secret(POSTGRES_SECRETS) or {}
+    own = await system.secret(POSTGRES_OPERATOR) or {}
+    if DSN not in services or OPERATOR_PASSWORD not in own:
         return None
-    return Login(OPERATOR, secret[OPERATOR_PASSWORD]).dsn(secret[DSN])
+    return Login(OPERATOR, own[OPERATOR_PASSWORD]).dsn(services[DSN])
 
 
 def _of_component(subject: Subject, component: Mapping[str, Any]) -> tuple[str, Authority]:

@@ -8,7 +8,13 @@ from typing import Any, Final
 from todo.contracts import names
 from todo.email_delivery.settings import read_mail_settings
 from todo.operations import logins
-from todo.operations.engine.environments import KAFKA_SECRETS, KAFKA_SECRETS_MSK, POSTGRES_SECRETS, REDIS_SECRETS
+from todo.operations.engine.environments import (
+    KAFKA_SECRETS,
+    KAFKA_SECRETS_MSK,
+    POSTGRES_OPERATOR,
+    POSTGRES_SECRETS,
+    REDIS_SECRETS,
+)
 from todo.service.settings import SettingsError, database_url
 
 DATABASE: Final = "todo"
@@ -51,7 +57,7 @@ _TOKENS: Final = (
 _HERE: Final = (
     *_TOKENS,
     Key(POSTGRES_SECRETS, "POSTGRES_CONNECTION_STRING", "how services log in to PostgreSQL", _database),
-    Key(POSTGRES_SECRETS, "POSTGRES_PASSWORD", "of postgres, the operators' own role", _random),
+    Key(POSTGRES_OPERATOR, "POSTGRES_PASSWORD", "of postgres, the operators' own role", _random),
     Key("smtp-secrets", "SMTP_URL", "the mail server", _mailbox),
     Key("smtp-secrets", "TODO_MAIL_FROM", "whom mails come from", _fixed("To-do <todo@localhost.test>")),
     Key("smtp-secrets", "TODO_EMAIL", "the address of user 1", _fixed("me@localhost.test")),

@@ -10,6 +10,7 @@ import yaml
 
 from tests.kubernetes.rendered.manifests import KUBERNETES, LOCAL, Manifest, named, of_kind, overlay, pods, rendered
 from todo.contracts import names
+from todo.operations.topics import PARTITIONS
 
 # What KEDA 2.18 takes, by its CRDs and the scalers' own tables; the CRDs leave a trigger's metadata open.
 SCALED_OBJECT: Final = {
@@ -60,6 +61,8 @@ def test_keda_scales_by_cpu_and_by_lag(
         spec = named(manifests, "ScaledObject", app)["spec"]
         assert spec.keys() <= SCALED_OBJECT
         assert spec["scaleTargetRef"] == {"name": app}
+        assert spec["minReplicaCount"] == (1 if environment in {"local-kafka", "redis"} else 2)
+        assert kind != "kafka" or spec["maxReplicaCount"] <= PARTITIONS, "more would get no events"
         assert spec["advanced"]["horizontalPodAutoscalerConfig"]["name"] == app
         by_cpu, by_lag = spec["triggers"]
         assert (by_cpu["type"], by_lag["type"]) == ("cpu", kind)

@@ -8,8 +8,10 @@ import pytest
 import todo
 from tests.kubernetes.rendered.manifests import LOCAL, OVERLAYS, containers, named, of_kind, overlay, pods
 from todo.contracts import names
+from todo.operations.topics import PARTITIONS
 
 SERVICES: Final = tuple(app.app_id for app in names.APPS)
+SCALER: Final = "HorizontalPodAutoscaler"
 WITH_TOKEN: Final = {"operations"}
 PODS: Final = [(name, pod) for name in OVERLAYS for pod in pods(overlay(name))]
 MAX_SHUTDOWN: Final = 60  # seconds in which email-delivery ends what it has begun
@@ -163,6 +165,8 @@ def test_in_production_there_are_two_of_everything(environment: str) -> None:
     }
     assert scaled == dict.fromkeys(("backend", "notification-service", "email-delivery"), 2)
     assert named(overlay(environment), "Deployment", "recurring-service")["spec"]["replicas"] == 2
+    most = {one["metadata"]["name"]: one["spec"]["maxReplicas"] for one in of_kind(overlay(environment), SCALER)}
+    assert max(most["notification-service"], most["email-delivery"]) <= PARTITIONS, "more would get no events"
 
 
 @pytest.mark.parametrize("environment", OVERLAYS)

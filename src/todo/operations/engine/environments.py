@@ -10,6 +10,7 @@ KAFKA_SECRETS: Final = "kafka-secrets"
 KAFKA_SECRETS_MSK: Final = "kafka-secrets-msk"
 REDIS_SECRETS: Final = "redis-secrets"
 POSTGRES_SECRETS: Final = "postgres-secrets"
+POSTGRES_OPERATOR: Final = "postgres-operator"  # who makes roles, where the server is ours: no service reads it
 
 
 @dataclass(frozen=True, slots=True)
