@@ -2,6 +2,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from todo.contracts import spans
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -27,10 +29,11 @@ class Coalescer(Generic[Item, Result]):
 
     async def _work(self) -> None:
         try:
-            while self._waiting:
-                batch, self._waiting = self._waiting, []
-                for (_, future), answer in zip(batch, await self._answers(batch), strict=True):
-                    _settle(future, answer)
+            with spans.continued(""):  # it serves many deliveries, and is no part of the trace of the first
+                while self._waiting:
+                    batch, self._waiting = self._waiting, []
+                    for (_, future), answer in zip(batch, await self._answers(batch), strict=True):
+                        _settle(future, answer)
         finally:
             self._worker = None
 

@@ -73,8 +73,10 @@ def create_index(op: ModuleType, name: str, on: str, *, unique: bool = False) ->
         execute(
             op,
             (
+                "SET lock_timeout = 0",  # it waits for older transactions, and nobody waits for it meanwhile
                 f"DROP INDEX CONCURRENTLY IF EXISTS {name}",
                 f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY {name} ON {on}",
+                f"SET lock_timeout = '{LOCK_TIMEOUT}'",
             ),
         )
 

@@ -63,7 +63,7 @@ async def apply_outcomes(tx: Transaction, outcomes: Sequence[tuple[ReminderOutco
     arrived = {_key(outcome): traceparent for outcome, traceparent in outcomes}
     rows = await store.lock(tx, arrived)
     if forgotten := arrived.keys() - rows.keys():
-        await store.add(tx, [schedule.forgotten(*key, arrived[key], tx.now) for key in forgotten])
+        await store.add(tx, [schedule.forgotten(*key, arrived[key], tx.now) for key in sorted(forgotten)])
         rows |= await store.lock(tx, forgotten)
     states = {key: row.state for key, row in rows.items()}
     changed: dict[Key, Reminder] = {}

@@ -1,5 +1,6 @@
 """Makes the bus expendable: compares what backend has with what arrived here, and fetches what did not."""
 
+import datetime as dt
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, TypeVar
 from uuid import UUID
@@ -76,16 +77,26 @@ async def catch_up(database: Database, invoke: Invoke) -> None:
 
     This schedule hears of every outcome that backend knows; backend is told every end anew that it has not heard of.
     """
-    at_home, known_epoch = await store.origin(database.pool)
-    if not at_home:
+    here, home, _ = await store.origin(database.pool)
+    if here != home:
         outcomes = await _learn_outcomes(database, invoke)
-        await store.at_home(database.pool)
+        await store.at_home(database.pool, here)
         log.info("the schedule is in a new place and has asked for every outcome", outcomes=outcomes)
+    _, _, known_epoch = await store.origin(database.pool)
     epoch = (await _ask(invoke, invocation.TASK_VERSIONS, TaskVersionsQuery(None, 1), TaskVersions)).epoch
     if epoch > known_epoch:
+        await _untell(database)
         async with database.transaction() as tx:
             await store.begin_epoch(tx, epoch)
         log.info("backend is in a new epoch, every end is told again that it has not heard of", epoch=epoch)
+
+
+async def _untell(database: Database) -> None:
+    """Page by page: ends are kept for ever, and there may be millions."""
+    after: store.Key | None = (UUID(int=0), "", dt.datetime.min.replace(tzinfo=dt.UTC))
+    while after is not None:
+        async with database.transaction() as tx:
+            after = await store.untell(tx, after, PAGE)
 
 
 async def _learn_outcomes(database: Database, invoke: Invoke) -> int:

@@ -100,7 +100,8 @@ _ADD: Final = f"INSERT INTO reminders ({_COLUMNS}) SELECT * FROM unnest({_ARRAYS
 
 _VERSIONS: Final = "SELECT task_id, epoch, version FROM tasks WHERE task_id = ANY($1::uuid[])"
 
-# $1 after and $2 up to which ids (or none), $3 ids to leave out, $4 backend's epoch, $5 now
+# $1 after and $2 up to which ids (or none), $3 ids to leave out, $4 backend's epoch, $5 now. Versions begin with 1: an
+# occurrence that is made anew under the same id, which follows from series and number, is news.
 _LOSE_TASKS: Final = """
 WITH lost AS MATERIALIZED (
     SELECT task_id FROM tasks
@@ -108,19 +109,28 @@ WITH lost AS MATERIALIZED (
       AND epoch < $4 AND task_id <> ALL($3::uuid[])
     ORDER BY task_id FOR UPDATE
 )
-UPDATE tasks SET epoch = $4, deleted = true, seen_at = $5 FROM lost WHERE tasks.task_id = lost.task_id
+UPDATE tasks SET epoch = $4, version = 0, deleted = true, seen_at = $5 FROM lost WHERE tasks.task_id = lost.task_id
 RETURNING tasks.task_id
 """
 
-_ORIGIN: Final = f"SELECT coalesce(max(cluster), '') = {cluster.CURRENT} AS here, max(backend_epoch) FROM origin"
-_AT_HOME: Final = f"""
-INSERT INTO origin (cluster, backend_epoch) VALUES ({cluster.CURRENT}, 0)
+_ORIGIN: Final = f"SELECT {cluster.CURRENT} AS here, max(cluster) AS known, max(backend_epoch) AS epoch FROM origin"
+# $1 cluster. A schedule that was never asked has told its ends to the backend it knows.
+_AT_HOME: Final = """
+INSERT INTO origin (cluster, backend_epoch) SELECT $1, coalesce(max(epoch), 0) FROM tasks
 ON CONFLICT (one) DO UPDATE SET cluster = excluded.cluster
 """
 _BACKENDS_EPOCH: Final = "UPDATE origin SET backend_epoch = $1 WHERE backend_epoch < $1"
+# $1 to $3 the key after which it begins, $4 limit
 _UNTELL: Final = """
-UPDATE reminders SET told = false, asked_at = NULL
-WHERE told AND state IN ('delivered', 'suppressed', 'failed', 'skipped')
+WITH page AS MATERIALIZED (
+    SELECT task_id, reminder, fire_at FROM reminders
+    WHERE told AND state IN ('delivered', 'suppressed', 'failed', 'skipped')
+      AND (task_id, reminder, fire_at) > ($1, $2, $3)
+    ORDER BY task_id, reminder, fire_at LIMIT $4 FOR UPDATE
+)
+UPDATE reminders SET told = false, asked_at = NULL FROM page
+WHERE (reminders.task_id, reminders.reminder, reminders.fire_at) = (page.task_id, page.reminder, page.fire_at)
+RETURNING page.task_id, page.reminder, page.fire_at
 """
 _RESTORES: Final = "SELECT taken_at, restored_at FROM restores ORDER BY restored_at"
 
@@ -176,19 +186,25 @@ async def lose_tasks(
     return {row["task_id"] for row in rows}
 
 
-async def origin(db: Executor) -> tuple[bool, int]:
-    """Whether this is the database it was when `at_home` was called, and the latest epoch of backend it heard of."""
-    here, epoch = await db.fetchrow(_ORIGIN) or (False, None)
-    return here, epoch or 0
+async def origin(db: Executor) -> tuple[str, str | None, int]:
+    """Which server this is, which it was when `at_home` was called, and the latest epoch of backend it heard of."""
+    here, known, epoch = await db.fetchrow(_ORIGIN) or ("", None, None)
+    return here, known, epoch or 0
 
 
-async def at_home(db: Executor) -> None:
-    await db.execute(_AT_HOME)
+async def at_home(db: Executor, server: str) -> None:
+    """Remember that all outcomes were learned on this server."""
+    await db.execute(_AT_HOME, server)
+
+
+async def untell(tx: Transaction, after: Key, limit: int) -> Key | None:
+    """Take it that backend has not heard of these ends: it was restored from before it did. Returns where to go on."""
+    rows = await tx.connection.fetch(_UNTELL, *after, limit)
+    return max(((row["task_id"], row["reminder"], row["fire_at"]) for row in rows), default=None)
 
 
 async def begin_epoch(tx: Transaction, epoch: int) -> None:
-    """Take it that backend has heard of no end: it was restored from before it did."""
-    await tx.connection.execute(_UNTELL)
+    """Remember that every end was taken back that an earlier backend had heard of."""
     await tx.connection.execute(_BACKENDS_EPOCH, epoch)
 
 

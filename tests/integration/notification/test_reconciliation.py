@@ -193,6 +193,9 @@ async def test_what_a_restored_backend_lost_is_let_go_and_in_one_epoch_absence_d
     assert waiting == {kept[0].task_id, kept[1].task_id, young.task_id}
     await scenario.arrive(*(newer(one, firing(NOON + HOUR)) for one in made))  # what was still on the broker
     assert {row.task_id for row in await scenario.rows() if row.state is State.WAITING} == waiting
+    anew = replace(made[0], epoch=2, version=1)  # an occurrence has its id from series and number
+    await scenario.arrive(anew)
+    assert (await scenario.row(anew)).state is State.WAITING
 
 
 async def test_a_schedule_in_a_new_place_asks_for_every_outcome_once(

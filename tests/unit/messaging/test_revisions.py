@@ -28,6 +28,7 @@ _HARMLESS: Final = (
     r"ALTER TABLE \w+ VALIDATE CONSTRAINT \w+",
     r"ALTER TABLE \w+ (SET|RESET) \((autovacuum_|fillfactor).*\)",
     r"(CREATE (UNIQUE )?INDEX|DROP INDEX) CONCURRENTLY .*",
+    r"SET lock_timeout = .*",
 )
 _INDEX_ON: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX (?:CONCURRENTLY )?\w+ ON (\w+)", re.IGNORECASE)
 _ALTERED: Final = re.compile(r"ALTER TABLE (\w+)", re.IGNORECASE)

@@ -230,7 +230,7 @@ class Traced:
         self.app = app
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(_PUBLIC):
+        if scope["type"] != "http" or not _is_public(scope["path"]):
             await self.app(scope, receive, send)
             return
         given = dict(scope["headers"]).get(b"traceparent", b"").decode("latin-1")
@@ -275,7 +275,7 @@ class BodyLimit:
         self.app = app
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(_PUBLIC):
+        if scope["type"] != "http" or not _is_public(scope["path"]):
             await self.app(scope, receive, send)
             return
         length = dict(scope["headers"]).get(b"content-length", b"0")
@@ -287,6 +287,11 @@ class BodyLimit:
 
 _METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _PUBLIC: Final = ("/tasks", "/me", "/users", "/dead-letters", "/occurrences", "/pipeline")
+
+
+def _is_public(path: str) -> bool:
+    """Whether it is of the public API, by its first segment: /metrics is not /me."""
+    return "/" + path.split("/", 2)[1] in _PUBLIC if path.startswith("/") else False
 
 
 def _counted(receive: Receive) -> Receive:
