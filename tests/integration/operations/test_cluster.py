@@ -178,6 +178,22 @@ async def test_a_holder_that_cannot_renew_stops(
         await hold()
 
 
+async def test_a_holder_whose_lease_was_taken_stops_at_once(
+    api: ApiServer, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it might go without a renewal: somebody else may be changing things already."""
+    monkeypatch.setattr(lease, "RENEWED", 0.05)
+
+    async def hold() -> None:
+        async with lease.alone(cluster):
+            api.put(LEASE, {"spec": {"holderIdentity": "somebody else"}})
+            await asyncio.sleep(60)
+
+    with pytest.raises(ClusterError, match="is lost: somebody else took it away"):
+        await hold()
+    assert api.objects[LEASE]["spec"]["holderIdentity"] == "somebody else"
+
+
 async def test_what_was_noted_by_whoever_was_quicker_is_kept(api: ApiServer, cluster: Cluster) -> None:
     notes = Notes(cluster)
     assert await notes.read(SWAP) is None

@@ -337,3 +337,26 @@ async def test_a_component_that_a_rotation_had_loaded_anew_is_the_same_one() -> 
     shown = {"metadata": {"name": "x"}, "spec": {"type": "pubsub.redis", "initTimeout": "31s"}}
     target: Any = Standing(Side("redis", shown, b"", {}), there)
     assert (await swap(target, Wish(to="redis", tell=lambda *_: None))).moved is False
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+async def test_a_switch_whose_answer_is_lost_is_taken_back(lost: int) -> None:
+    """The component may be in place all the same; where the way back is not answered either, that is said."""
+    placed: list[str] = []
+
+    async def apply(side: Side) -> None:
+        placed.append(side.name)
+        if len(placed) <= lost:
+            raise SwapError("the API server does not answer")
+
+    async def follow(side: Side, *_: object) -> None:
+        assert side.name == "old"
+
+    sidecars = SimpleNamespace(follow=follow, restarted=[])
+    broker = SimpleNamespace(place="there")
+    run: Any = SimpleNamespace(target=SimpleNamespace(apply=apply), sidecars=sidecars, left=broker, right=broker)
+    old, new = (Side(name, {"spec": {"type": KIND}}, b"", {}) for name in ("old", "new"))
+    ends = "Everything is back on old" if lost == 1 else "is not known"
+    with pytest.raises(SwapError, match=f"does not answer.*{ends}"):
+        await steps._switch(run, Wish(to="new", tell=lambda *_: None), old, new)
+    assert placed == ["new", "old"]

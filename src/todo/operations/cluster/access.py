@@ -87,8 +87,12 @@ class _Access:
 
     async def renew(self) -> None:
         """Read the credentials anew: tokens of pods are replaced every hour."""
-        await self._api.auth.reauthenticate()
-        await self._take()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._api.auth.reauthenticate()
+                await self._take()
+        except Exception as error:
+            raise _told(error) from error
 
     async def kind(self, name: str) -> Kind:
         """A kind that is not in our table, as the API server has it."""

@@ -21,6 +21,10 @@ ANSWERED: Final = 6.0  # seconds that the API server has for one renewal
 LOOK: Final = 0.5
 
 
+class _TakenError(Exception):
+    """Somebody else has the Lease, or removed it: nothing may be changed any more."""
+
+
 @asynccontextmanager
 async def alone(cluster: Cluster) -> AsyncIterator[None]:
     """Hold the Lease. Raises `ClusterError`, also in the middle, when it could not be renewed in time.
@@ -28,7 +32,7 @@ async def alone(cluster: Cluster) -> AsyncIterator[None]:
     Whether another holder lives is told by its renewals and not by what its clock says: a killed one is waited out.
     """
     who = f"pid {os.getpid()} on {socket.gethostname()}, {time.time_ns()}"
-    failures: list[str] = []
+    failures: list[Exception] = []
     await _take(cluster, who)
     try:
         async with asyncio.timeout(GIVEN_UP) as limit:
@@ -41,13 +45,17 @@ async def alone(cluster: Cluster) -> AsyncIterator[None]:
     except TimeoutError as error:
         if not limit.expired():
             raise
-        why = failures[-1] if failures else "was this process stopped?"
-        raise ClusterError(
-            Fault.AWAY, f"Lease {NAME} was not renewed for {GIVEN_UP:.0f} s ({why}): run it again"
-        ) from error
+        raise _told(failures[-1] if failures else None) from error
     finally:
         with contextlib.suppress(ClusterError):  # then it ends with its time
             await _release(cluster, who)
+
+
+def _told(last: Exception | None) -> ClusterError:
+    if isinstance(last, _TakenError):
+        return ClusterError(Fault.CONFLICT, f"Lease {NAME} is lost: {last}. See what runs, then run it again")
+    why = "was this process stopped?" if last is None else str(last) or f"no answer within {ANSWERED:.0f} s"
+    return ClusterError(Fault.AWAY, f"Lease {NAME} was not renewed for {GIVEN_UP:.0f} s ({why}): run it again")
 
 
 async def _take(cluster: Cluster, who: str) -> None:
@@ -90,7 +98,7 @@ async def _written(cluster: Cluster, lease: dict[str, Any], who: str) -> bool:
     return True
 
 
-async def _renew_for_ever(cluster: Cluster, who: str, limit: asyncio.Timeout, failures: list[str]) -> None:
+async def _renew_for_ever(cluster: Cluster, who: str, limit: asyncio.Timeout, failures: list[Exception]) -> None:
     loop = asyncio.get_running_loop()
     while True:
         began = loop.time()
@@ -98,14 +106,21 @@ async def _renew_for_ever(cluster: Cluster, who: str, limit: asyncio.Timeout, fa
             async with asyncio.timeout(ANSWERED):
                 if await _renewed(cluster, who):
                     limit.reschedule(began + GIVEN_UP)
+        except _TakenError as error:
+            failures.append(error)
+            limit.reschedule(loop.time())
+            return
         except (ClusterError, TimeoutError) as error:  # time tells
-            failures.append(str(error) or f"no answer within {ANSWERED:.0f} s")
+            failures.append(error)
         await asyncio.sleep(RENEWED)
 
 
 async def _renewed(cluster: Cluster, who: str) -> bool:
     lease = await cluster.get("lease", NAME)
-    return lease is not None and lease["spec"].get("holderIdentity") == who and await _written(cluster, lease, who)
+    holder = lease and lease["spec"].get("holderIdentity")
+    if lease is None or holder != who:
+        raise _TakenError(f"{holder or 'somebody'} took it away")
+    return await _written(cluster, lease, who)
 
 
 async def _release(cluster: Cluster, who: str) -> None:

@@ -66,7 +66,8 @@ async def examine(patient: Patient, *, watch: float = WATCH) -> Report:
         at_first = {_key(one) for one in everything(seen)}
         await asyncio.sleep(watch)
         seen = await _look(patient, seen.now)
-        findings = [one for one in judge(seen) if one.code in OF_TWO_LOOKS or _key(one) in at_first]
+        # First what lasts: a cause that is new must not hide an effect that is not.
+        findings = unexplained([one for one in everything(seen) if one.code in OF_TWO_LOOKS or _key(one) in at_first])
     return Report(seen.where, tuple(findings), seen.looked_at, seen.not_looked_at)
 
 

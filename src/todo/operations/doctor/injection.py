@@ -18,6 +18,7 @@ RELEVANT: Final = (ENABLED, APP_ID, APP_PORT)
 NOT_PULLED: Final = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 CRASHING: Final = {"CrashLoopBackOff", "RunContainerError", "CreateContainerError", "StartError"}
 SETTLES_IN: Final = dt.timedelta(seconds=60)  # what a pod that was just made may take to become ready
+LATELY: Final = dt.timedelta(minutes=10)
 NAMESPACE_LABEL: Final = "kubernetes.io/metadata.name"
 
 
@@ -225,7 +226,7 @@ def _containers(app: App, pod: Object, pods: Pods) -> Iterator[Finding]:
             what = f"container {one['name']} of pod {name} has no image"
             yield found(Code.IMAGE_NOT_PULLED, name, what, f"{reason}: {waiting.get('message', one.get('image'))}",
                         app=app.app_id)  # fmt: skip
-        elif reason in CRASHING or (state.get("terminated") or {}).get("exitCode"):
+        elif reason in CRASHING or (state.get("terminated") or {}).get("exitCode") or _has_crashed_lately(one, pod):
             yield _crashing(app, name, one, pods)
         elif not one.get("ready") and (state.get("terminated") or {}).get("reason") != "Completed":
             waits.append(f"container {one['name']}: {reason or next(iter(state), 'not started')}"
@@ -273,6 +274,14 @@ def _is_rolling(deployment: Object) -> bool:
         one["type"] == "Progressing" and one["status"] == "True" and one.get("reason") != "NewReplicaSetAvailable"
         for one in conditions
     )
+
+
+def _has_crashed_lately(container: Mapping[str, Any], pod: Object) -> bool:
+    """Whether it runs, is not ready, and is not for the first time: between two crashes a container looks like that."""
+    ended = (container.get("lastState") or {}).get("terminated") or {}
+    if container.get("ready") or _is_young(pod) or not ended.get("exitCode") or not ended.get("finishedAt"):
+        return False
+    return dt.datetime.now(dt.UTC) - _instant(ended["finishedAt"]) < LATELY
 
 
 def _is_young(pod: Object) -> bool:

@@ -5,7 +5,7 @@ itself; after it the sidecars follow the component in place without help. Run ag
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -148,16 +148,20 @@ async def _move_paused(run: _Run, wish: Wish, old: Side, new: Side) -> tuple[Fig
         await draining.drain(run.left, wish.seconds)
         during = await run.meter.glance(run.left)
         await paused.confirm()
-        await _switch(run, wish, old, new)
+        await _switch(run, wish, old, new, paused.confirm)
         wish.tell("resume", "the relays publish again")
     return during, round(time.monotonic() - began, 2)
 
 
-async def _switch(run: _Run, wish: Wish, old: Side, new: Side) -> None:
-    """Put the new component in place; whatever fails then, the old one comes back."""
+async def _switch(
+    run: _Run, wish: Wish, old: Side, new: Side, confirm: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Put the new component in place; whatever fails, a lost answer too, the old one comes back."""
     wish.tell("switch", f"from {old.name} to {new.name}")
-    await run.target.apply(new)
     try:
+        await run.target.apply(new)
+        if confirm is not None:
+            await confirm()  # an API server may take longer over it than the pause lasts
         wish.tell("follow", f"until every sidecar is on {run.right.place} and every service gets events from there")
         await run.sidecars.follow(new, run.right, wish.follow_seconds)
     except SwapError as error:
@@ -166,7 +170,10 @@ async def _switch(run: _Run, wish: Wish, old: Side, new: Side) -> None:
 
 
 async def _back(run: _Run, wish: Wish, old: Side) -> str:
-    await run.target.apply(old)
+    try:
+        await run.target.apply(old)
+    except SwapError as error:
+        return f"Whether the component of {old.name} is in place is not known ({error}): call this again"
     run.sidecars.restarted.clear()  # one that did not follow forwards may have to be restarted for the way back too
     try:
         await run.sidecars.follow(old, run.left, wish.follow_seconds)
