@@ -1,11 +1,14 @@
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.unit.operations.doctor.shapes import annotations, cluster, codes, deployment, found, pod
 from todo.contracts import names
+from todo.operations.doctor.examination import examine
 from todo.operations.doctor.findings import Code
+from todo.operations.doctor.seen import Moment, Seen, Service
 
 APP = names.RECURRING
 
@@ -109,6 +112,37 @@ def test_a_container_that_crashes_says_its_last_line() -> None:
         "4 restarts; the last ended with Error, exit code 3",
         "its last line: error: APP_PORT is 'x'",
     )
+
+
+def test_between_two_crashes_a_container_that_runs_is_known_by_its_last_end() -> None:
+    now = dt.datetime.now(dt.UTC)
+    for ago, expected in ((20, [Code.CONTAINER_CRASHING]), (3600, [Code.POD_NOT_READY])):
+        ended = {"exitCode": 137, "reason": "OOMKilled", "finishedAt": (now - dt.timedelta(seconds=ago)).isoformat()}
+        one = in_state({"running": {}}, lastState={"terminated": ended}, restartCount=4)
+        assert codes(with_pod(one)) == expected
+
+
+async def test_what_lasts_is_told_although_its_cause_is_new_at_the_second_look() -> None:
+    """It crashes and starts: each look finds another state, and neither must hide that the pod is never ready."""
+    never = in_state({"running": {}})
+    crashed = in_state({"waiting": {"reason": "CrashLoopBackOff"}}, restartCount=4)
+
+    looks: list[Seen] = [with_pod(never), with_pod(crashed)]
+    for seen in looks:
+        seen.replicas = [
+            replace(one, service=Service(away="refused")) for one in seen.replicas if one.app_id == APP.app_id
+        ]
+
+    class Patient:
+        async def look(self) -> Seen:
+            return looks.pop(0)
+
+        async def moment(self, seen: Seen) -> Moment:
+            del seen
+            return Moment(at=0.0)
+
+    report = await examine(Patient(), watch=0.01)
+    assert [one.code for one in report.findings] == [Code.SERVICE_AWAY]
 
 
 @pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"])
