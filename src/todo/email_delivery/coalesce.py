@@ -1,8 +1,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
-
-from todo.contracts import spans
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,16 +23,16 @@ class Coalescer(Generic[Item, Result]):
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._worker is None:
-            self._worker = asyncio.create_task(self._work())
+            # It serves many deliveries: it is no part of the first one's trace, nor logs as that.
+            self._worker = asyncio.create_task(self._work(), context=Context())
         return await future
 
     async def _work(self) -> None:
         try:
-            with spans.continued(""):  # it serves many deliveries, and is no part of the trace of the first
-                while self._waiting:
-                    batch, self._waiting = self._waiting, []
-                    for (_, future), answer in zip(batch, await self._answers(batch), strict=True):
-                        _settle(future, answer)
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                for (_, future), answer in zip(batch, await self._answers(batch), strict=True):
+                    _settle(future, answer)
         finally:
             self._worker = None
 

@@ -3,6 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from todo.contracts import spans
 from todo.email_delivery.coalesce import Coalescer
 
 
@@ -64,3 +65,16 @@ async def test_one_who_stops_waiting_disturbs_nobody() -> None:
     assert await staying == 4
     with pytest.raises(asyncio.CancelledError):
         await leaving
+
+
+async def test_a_call_that_many_share_belongs_to_the_trace_of_none() -> None:
+    traces: list[str] = []
+
+    async def call(items: Sequence[int]) -> list[int]:
+        traces.append(spans.current())
+        return list(items)
+
+    coalescer = Coalescer(call)
+    with spans.continued("00-" + "a" * 32 + "-" + "b" * 16 + "-01"):
+        assert await coalescer(1) == 1
+    assert traces == [""]
