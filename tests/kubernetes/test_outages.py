@@ -24,7 +24,7 @@ PORTS: Final = {app.app_id: app.port for app in names.APPS}
 WITH_DATABASE: Final = {"backend", "notification-service"}
 # For this test: between what two idle replicas use and what one uses for these few tasks; and not two minutes until
 # they scale back.
-SCALED: Final = {"notification-service": "30m", "email-delivery": "12m"}
+SCALED: Final = {"notification-service": "20m", "email-delivery": "9m"}
 WINDOW: Final = 15  # seconds
 SCALING: Final = 150.0  # seconds; the controller looks every 15 s, at measurements that are as old
 SEEN: Final = 60.0  # seconds until an outage is told, or its end
@@ -57,7 +57,7 @@ async def test_services_scale_under_load_lose_a_pod_each_and_scale_back(here: Sy
     resize(here, "backend", 2, 2)
     async with load(here, ledger) as outside:
         async with outside.busy():
-            await eventually(lambda: counts(here) == [2, 2, 2], SCALING, "two replicas of each")
+            await eventually(lambda: (now := counts(here)) == [2, 2, 2] or str(now), SCALING, "two replicas of each")
             for app in SERVICES:
                 await asyncio.to_thread(here.wait_until_ready)
                 await outside.kill(app)
@@ -103,7 +103,7 @@ async def test_probes_tell_of_each_outage_and_nobody_is_restarted(here: System, 
     assert starts(here) == before
 
 
-async def eventually(holds: Callable[[], bool], seconds: float, what: str) -> None:
+async def eventually(holds: Callable[[], bool | str], seconds: float, what: str) -> None:
     """Wait for what kubectl is asked about; whoever makes the load goes on meanwhile."""
     await until(lambda: asyncio.to_thread(holds), seconds, what, 1.0)
 
