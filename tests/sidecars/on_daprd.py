@@ -1,7 +1,8 @@
 """The suite's worlds on stock daprd: Valkey Streams or Kafka, SQLite and PostgreSQL state, Dapr's Scheduler."""
 
+import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,8 @@ class Daprd:
 
     async def _stores(self) -> dict[str, dict[str, Any]]:
         files = {STORE: self._folder / "state.db", SHARED: self._folder / "shared.db"}
+        for file in files.values():
+            _in_wal_mode(file)
         documents = {
             "store.yaml": component(STORE, "state.sqlite", connectionString=files[STORE]),
             "shared.yaml": component(SHARED, "state.sqlite", connectionString=files[SHARED], keyPrefix="none"),
@@ -118,3 +121,9 @@ class Daprd:
             dsn = await self._behind.enter_async_context(real.postgres())
             documents["store-postgres.yaml"] = component(POSTGRES_STORE, "state.postgresql", "v2", connectionString=dsn)
         return documents
+
+
+def _in_wal_mode(file: Path) -> None:
+    """Two daprds that open a new file at once both turn it to WAL mode; no busy timeout covers that, and one ends."""
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
