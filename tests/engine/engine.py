@@ -9,6 +9,7 @@ import os
 import random
 import socket
 import tempfile
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,22 +26,24 @@ from todo.operations.postgres import PostgresServer
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 POLL_SECONDS = 0.02
-PORTS = (10_000, 32_000)
+PORTS = range(10_000, 20_000)  # the product's own choice begins above
+SHARE = 2_500  # of them a worker's: a port is free until its server listens, and another worker may look meanwhile
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % (len(PORTS) // SHARE)
 
-_given_ports: set[int] = set()
+_given_ports: deque[int] = deque(maxlen=1_000)
 
 
 def free_ports(count: int) -> list[int]:
-    """Return that many TCP ports of 127.0.0.1 on which nobody listens, none of them ever returned before.
+    """Return that many TCP ports of 127.0.0.1 on which nobody listens, none of them returned lately.
 
     They are below the range from which systems take the ports of outgoing connections: such a one could be taken before
     the server that it is for listens on it.
     """
     found: list[int] = []
     while len(found) < count:
-        port = random.randrange(*PORTS)  # noqa: S311 - nothing is secret about a port
+        port = random.choice(PORTS[WORKER * SHARE :][:SHARE])  # noqa: S311 - nothing is secret about a port
         if port not in _given_ports and _can_listen(port):
-            _given_ports.add(port)
+            _given_ports.append(port)
             found.append(port)
     return found
 
@@ -123,7 +126,8 @@ async def _status(session: aiohttp.ClientSession, url: str) -> int | None:
 @asynccontextmanager
 async def valkey(folder: Path) -> AsyncIterator[int]:
     """Run a Valkey that keeps an append-only file in `folder`, and yield its port."""
-    server = ValkeyServer(data_dir=folder, appendonly="yes", appendfsync="everysec")
+    (port,) = free_ports(1)  # its own search takes the first one that is free, as that of any other worker does
+    server = ValkeyServer(port=port, data_dir=folder, appendonly="yes", appendfsync="everysec")
     await asyncio.to_thread(server.start)
     try:
         yield server.port

@@ -97,7 +97,7 @@ async def chase_unanswered(database: Database) -> int:
         await _dispatch(tx, [after for before, after in looked if after.attempt > before.attempt])
         rest = [after for before, after in looked if after.attempt == before.attempt]
         await store.save(tx, rest)
-        tx.emit(*(_announcement(row, tx, row.traceparent) for row in rest if row.state is State.FAILED))
+        tx.emit(*(_announcement(row, tx, row.traceparent) for row in rest if row.next_at is None))
     _count_ends(rest)
     return len(claimed)
 
@@ -192,6 +192,7 @@ def _announcement(row: Reminder, tx: Transaction, cause: str) -> Outgoing:
         outcome,
         row.updated_at,
         row.reason,
+        possibly_sent=row.reason == schedule.NO_ANSWER,
         message_id=row.message_id,
     )
     return outgoing(

@@ -25,6 +25,7 @@ LONGEST_PATIENCE: Final = dt.timedelta(hours=1)
 DEFERRALS: Final = tuple(dt.timedelta(minutes=minutes) for minutes in (1, 5, 30, 60))
 GIVE_UP: Final = dt.timedelta(hours=24)
 TRIES: Final = 5  # fewer were made when nothing ran for most of those hours: it is not given up yet
+NO_ANSWER: Final = "It was no longer wanted, and no answer came to its last attempt."  # whose sender may have died
 
 
 class State(StrEnum):
@@ -115,7 +116,7 @@ def unanswered(row: Reminder, now: dt.datetime, *, in_outbox: bool) -> Reminder:
         first = now if untried else row.first_dispatched_at
         return replace(row, next_at=now + PATIENCE, first_dispatched_at=first, updated_at=now)
     if not row.wanted:
-        return _closed(row, State.SUPPRESSED, "It was no longer wanted, and no answer came to its last attempt.", now)
+        return _closed(row, State.SUPPRESSED, NO_ANSWER, now)
     if _gives_up(row, now):
         return _closed(row, State.FAILED, "No answer about its delivery came within 24 hours.", now)
     repeats = row.repeats + 1
