@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import io
 import json
 import os
 from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ from todo.contracts import names
 from todo.operations.cluster import Cluster, ClusterError, Fault, connected, lease
 from todo.operations.cluster.notes import ROTATIONS, SWAP, Notes
 from todo.operations.cluster.system import System
+from todo.operations.cluster.visit import visited
 from todo.operations.find import Place
 from todo.operations.rotation.authority import RotationError
 from todo.operations.rotation.kubernetes import KubernetesPlace
@@ -276,11 +278,49 @@ async def test_a_component_takes_the_place_of_another_whole_and_kubectl_knows(
             await target.side("rabbitmq")
         with pytest.raises(SwapError, match="setting redisPassword: there is no secret redis-secrets in namespace"):
             await target.side("redis")
+        api.put(COMPONENT, component("pubsub.rabbitmq") | {"metadata": metadata})
+        with pytest.raises(SwapError, match="changed by somebody else meanwhile"):
+            await target.apply(there)
+        assert api.objects[COMPONENT]["spec"]["type"] == "pubsub.rabbitmq"
         monkeypatch.delenv("DATABASE_URL", raising=False)
         monkeypatch.chdir(tmp_path)
         with pytest.raises(SwapError, match="run this in the operations pod"):
             async with target.database("backend"):
                 pass
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("password: made up: again", "it is not YAML: line 1: mapping values are not allowed here"),
+        ("kind: Secret", "it needs one document of kind Component"),
+        ("kind: Component", "no apiVersion"),
+        ("{kind: Component, apiVersion: dapr.io/v1alpha1, metadata: made up}", f"must be named {names.PUBSUB}"),
+    ],
+)
+async def test_a_component_of_ones_own_that_is_none_is_refused_and_not_quoted(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, content: str, problem: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(content))
+    async with AsyncExitStack() as stack:
+        target = KubernetesTarget(System(cluster, stack), Place("", "", None, None))
+        with pytest.raises(SwapError, match=problem) as error:
+            await target.side("-")
+    assert "made up" not in str(error.value)
+
+
+async def test_a_visit_says_what_its_database_lacks(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AsyncExitStack() as stack:
+        system = System(cluster, stack)
+
+        async def place(_: object) -> Place:
+            return Place("", "", None, None)
+
+        monkeypatch.setattr(system, "place", place)
+        with pytest.raises(ClusterError, match=r"DATABASE_URL_FILE: .*cannot be read"):
+            await stack.enter_async_context(visited(system, {"DATABASE_URL_FILE": str(tmp_path / "dsn")}))
 
 
 def pod(app: str, *, ip: str = "10.0.0.1", ending: bool = False, **state: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON

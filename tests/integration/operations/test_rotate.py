@@ -485,6 +485,9 @@ async def test_the_database_names_who_is_still_logged_in_and_refuses_who_is_reti
         assert await reader.users(old, by=new) == [str(tmp_path / "dsn")], "a mounted file that has not changed yet"
         (tmp_path / "dsn").write_text(new[DSN])
         assert await reader.users(old, by=new) == []
+        (tmp_path / "dsn").unlink()
+        with pytest.raises(RotationError, match="dsn cannot be read"):
+            await reader.users(old, by=new)
         await authority.remove(old, by=new)
         assert await authority.is_refused(old)
 

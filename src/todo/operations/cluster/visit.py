@@ -43,8 +43,8 @@ async def visited(
 
 @asynccontextmanager
 async def _token(environ: Mapping[str, str], user_id: int, scopes: Sequence[Scope]) -> AsyncIterator[str]:
-    where = database_of(environ=environ)
     try:
+        where = database_of(environ=environ)
         async with access(where) as granted:
             made = await granted.add_token(user_id, "todo in operations", scopes, utc_now() + LASTS)
     except (NoDatabaseError, AccessError) as error:

@@ -58,12 +58,29 @@ def current(target: Path) -> Mapping[str, Any]:
 
 def read(path: Path) -> Mapping[str, Any]:
     """A component file, parsed. Raises `ResourceError` when it is not there or holds no single component."""
+    return parsed(str(path), text_of(path))
+
+
+def text_of(path: Path) -> str:
+    """Raises `ResourceError`."""
     try:
-        found = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ResourceError(f"{path} cannot be read: {error}") from error
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ResourceError(f"{path} cannot be read: {problem}") from error
+
+
+def parsed(where: str, text: str) -> Mapping[str, Any]:
+    """One component. Raises `ResourceError`, which quotes none of the text: there may be a password in it."""
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or "a character that YAML does not allow"
+        raise ResourceError(f"{where} cannot be read: it is not YAML: {place}{problem}") from None
     if not isinstance(found, dict) or found.get("kind") != "Component":
-        raise ResourceError(f"{path} holds no component: it needs one document of kind Component")
+        raise ResourceError(f"{where} holds no component: it needs one document of kind Component")
     return found
 
 

@@ -91,7 +91,13 @@ class DatabaseLogins:
 
     def _is_in_file(self, secret: Secret) -> bool:
         """Nobody need be connected by it: whoever comes next would be."""
-        return self._file is not None and logins.of_dsn(self._file.read_text().strip()).role == self.login(secret)
+        if self._file is None:
+            return False
+        try:
+            dsn = self._file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RotationError(f"{self._file} cannot be read ({type(error).__name__}): mount it first") from error
+        return logins.of_dsn(dsn).role == self.login(secret)
 
     @property
     def _operator(self) -> str:

@@ -1,5 +1,6 @@
 """A system on a cluster: its sidecars get their component from the API server, through Dapr's operator."""
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from todo.operations.access import NoDatabaseError, database_of
 from todo.operations.cluster import ClusterError, Fault, lease
 from todo.operations.cluster.notes import SWAP, Notes
 from todo.operations.cluster.system import System
-from todo.operations.engine import stock
+from todo.operations.engine import resources, stock
 from todo.operations.engine.environments import ENVIRONMENTS
 from todo.operations.find import Place
 from todo.operations.swapping.target import Side, Sidecar, SwapError
@@ -34,6 +35,7 @@ class KubernetesTarget:
         self._system = system
         self._cluster = system.cluster
         self._notes = Notes(system.cluster)
+        self._expected: list[Mapping[str, Any]] = []  # what is in place unless somebody else changes it
         self.place = place
 
     async def sidecars(self) -> Sequence[Sidecar]:
@@ -61,13 +63,17 @@ class KubernetesTarget:
     async def current(self) -> Side:
         with telling():
             component = _said(await self._system.component(names.PUBSUB))
+        self._expected = [component]
         name = stock.environment_of(component) or "a component of your own"
         return await self._side(name, component)
 
     async def side(self, to: str) -> Side:
         if to in ENVIRONMENTS:
             return await self._side(to, self._parsed(to, ENVIRONMENTS[to].path.read_text()))
-        return await self._side(to, self._parsed(to, _own(to)))
+        text = await asyncio.to_thread(
+            _own, to
+        )  # whoever types it takes their time, and the Lease is renewed meanwhile
+        return await self._side(to, self._parsed(to, text))
 
     async def restored(self, name: str, content: bytes) -> Side:
         return await self._side(name, yaml.safe_load(content))
@@ -76,6 +82,8 @@ class KubernetesTarget:
         with telling():
             for attempt in range(1, _TRIES + 1):
                 live = await self._system.component(names.PUBSUB)
+                self._refuse_others(live)
+                self._expected.append(side.component)  # stored or not: an answer may be lost
                 try:
                     await self._cluster.replace(_with(live, side.component))
                 except ClusterError as error:  # somebody else changed it a moment ago
@@ -83,6 +91,14 @@ class KubernetesTarget:
                         raise
                 else:
                     return
+
+    def _refuse_others(self, live: Mapping[str, Any]) -> None:
+        """A drain takes minutes, in which somebody may apply a component that was never looked at."""
+        if self._expected and _said(live) not in self._expected:
+            raise SwapError(
+                f"component {names.PUBSUB} was changed by somebody else meanwhile, and is left as they made it: "
+                "look at it with kubectl, then run the swap again"
+            )
 
     @asynccontextmanager
     async def database(self, schema: str) -> AsyncIterator[Connection]:
@@ -99,12 +115,13 @@ class KubernetesTarget:
     def _parsed(self, to: str, text: str) -> Mapping[str, Any]:
         """A component for this namespace, whatever its file says of others."""
         try:
-            component = yaml.safe_load(text.replace(names.NAMESPACE, self._cluster.namespace))
-        except yaml.YAMLError as error:
-            raise SwapError(f"{to} is no component: {error}") from error
-        if not isinstance(component, dict) or component.get("kind") != "Component":
-            raise SwapError(f"{to} holds no component: it needs one document of kind Component")
-        if component["metadata"]["name"] != names.PUBSUB:
+            component = resources.parsed(to, text.replace(names.NAMESPACE, self._cluster.namespace))
+        except resources.ResourceError as error:
+            raise SwapError(str(error)) from error
+        if not component.get("apiVersion"):
+            raise SwapError(f"{to}: the component has no apiVersion: it is dapr.io/v1alpha1")
+        metadata = component.get("metadata")
+        if not isinstance(metadata, dict) or metadata.get("name") != names.PUBSUB:
             raise SwapError(f"{to}: the component must be named {names.PUBSUB}, which the services publish to")
         return _said(component)
 
@@ -122,7 +139,10 @@ def _own(to: str) -> str:
     if not path.is_file():
         known = ", ".join(ENVIRONMENTS)
         raise SwapError(f"--to is {to!r}: use one of {known}, a component file that is there, or - for one to read")
-    return path.read_text()
+    try:
+        return resources.text_of(path)
+    except resources.ResourceError as error:
+        raise SwapError(str(error)) from error
 
 
 def _said(component: Mapping[str, Any]) -> dict[str, Any]:
