@@ -1,6 +1,7 @@
 """What is wrong with a running system, how that is known, and what to do."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -58,7 +59,10 @@ def examine(  # noqa: PLR0913 - where to look has this many parts
 
     Exit code 0: nothing was found, 1: something was, 2: there was nothing to look at.
     """
-    cluster = doctor.Where(kubeconfig, context, namespace) if kubernetes or kubeconfig or context else None
+    elsewhere = kubernetes or kubeconfig or context
+    if namespace and not elsewhere and not os.environ.get("TODO_NAMESPACE"):
+        raise typer.BadParameter("a namespace is of a cluster: add --kubernetes", param_hint="--namespace")
+    cluster = doctor.Where(kubeconfig, context, namespace) if elsewhere else None
 
     async def work() -> Report:
         async with doctor.patient(data or datafolder.default_path(), cluster) as patient:

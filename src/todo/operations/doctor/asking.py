@@ -140,26 +140,40 @@ class Asking:
             raise NoAnswerError(f"{url}: the connection failed ({type(error).__name__})") from error
 
 
-def refused(
-    samples: Iterable[tuple[str, Mapping[Series, float], Mapping[Series, float]]],
-) -> dict[tuple[str, str, str], float]:
-    """Deliveries that did not go well, ever, by app id, topic and how they ended: from services, and from sidecars."""
+@dataclass(frozen=True, slots=True)
+class Scraped:
+    """The metrics of one replica: its service's and its sidecar's. None: they were not to be had."""
+
+    name: str
+    app_id: str
+    service: Mapping[Series, float] | None
+    sidecar: Mapping[Series, float] | None
+
+
+def refused(scraped: Iterable[Scraped]) -> dict[str, dict[tuple[str, str, str], float]]:
+    """Deliveries that did not go well, ever, by app id, topic and how they ended; of each that told its metrics."""
+    return {
+        f"{one.name}/{whose}": _refused(one.app_id, told)
+        for one in scraped
+        for whose, told in (("service", one.service), ("sidecar", one.sidecar))
+        if told is not None
+    }
+
+
+def _refused(app_id: str, samples: Mapping[Series, float]) -> dict[tuple[str, str, str], float]:
     found: defaultdict[tuple[str, str, str], float] = defaultdict(float)
-    for app_id, service, sidecar in samples:
-        for (name, labels), value in (*service.items(), *sidecar.items()):
-            told = dict(labels)
-            ended = _ENDS.get((name, told.get("answer") or told.get("process_status", "")))
-            if ended and value:
-                found[app_id, told.get("topic", ""), ended] += value
+    for (name, labels), value in samples.items():
+        told = dict(labels)
+        ended = _ENDS.get((name, told.get("answer") or told.get("process_status", "")))
+        if ended and value:
+            found[app_id, told.get("topic", ""), ended] += value
     return found
 
 
-def outboxes(
-    samples: Iterable[tuple[str, Mapping[Series, float], Mapping[Series, float]]],
-) -> dict[str, Outbox]:
+def outboxes(scraped: Iterable[Scraped]) -> dict[str, Outbox]:
     """The outboxes as the replicas that lead say of them, by app id."""
     found = {}
-    for app_id, service, _ in samples:
+    for app_id, service in ((one.app_id, one.service or {}) for one in scraped):
         told = {name: value for (name, _), value in service.items()}
         if told.get("todo_relay_leading"):
             depth, oldest = told.get("todo_outbox_depth", 0.0), told.get("todo_outbox_oldest_seconds", 0.0)

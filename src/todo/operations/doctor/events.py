@@ -1,5 +1,6 @@
 """Events that do not get on: in the outbox, on the broker, refused, unreadable, given up."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -70,11 +71,14 @@ def _lag(before: Moment, now: Moment) -> Iterator[Finding]:
 
 def _refused(before: Moment, now: Moment) -> Iterator[Finding]:
     seconds = now.at - before.at
+    more: Counter[tuple[str, str, str]] = Counter()
+    for whose, counts in now.refused.items():
+        earlier = before.refused.get(whose)
+        if earlier is not None:  # of whom the first look did not see, nothing is known to be new
+            more.update({key: int(max(0, count - earlier.get(key, 0.0))) for key, count in counts.items()})
     refused: dict[tuple[str, str], list[str]] = {}
-    for (app_id, topic, ended), count in now.refused.items():
-        more = count - before.refused.get((app_id, topic, ended), 0.0)
-        if more > 0:
-            refused.setdefault((app_id, topic), []).append(f"{more:.0f} within {seconds:.0f} s {ended}")
+    for (app_id, topic, ended), count in (+more).items():
+        refused.setdefault((app_id, topic), []).append(f"{count} within {seconds:.0f} s {ended}")
     for (app_id, topic), evidence in refused.items():
         what = f"{app_id} refuses events of {topic}"
         yield found(Code.DELIVERIES_REFUSED, f"{app_id}/{topic}", what, *evidence, app=app_id)

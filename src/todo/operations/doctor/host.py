@@ -187,18 +187,18 @@ class HostPatient:
             or {}
         )
 
-    async def _samples(self, address: Address) -> tuple[str, Mapping[Series, float], Mapping[Series, float]]:
+    async def _samples(self, address: Address) -> asking.Scraped:
         service, sidecar = await asyncio.gather(
             self._metrics(f"{address.service}/metrics"), self._metrics(address.metrics)
         )
-        return address.app_id, service, sidecar
+        return asking.Scraped(address.name, address.app_id, service, sidecar)
 
-    async def _metrics(self, url: str | None) -> Mapping[Series, float]:
+    async def _metrics(self, url: str | None) -> Mapping[Series, float] | None:
         """Nothing of one that does not answer: that is told by its own check."""
         try:
-            return await self._asking.metrics(url) if url else {}
+            return await self._asking.metrics(url) if url else None
         except asking.NoAnswerError:
-            return {}
+            return None
 
     def _folders(self) -> Sequence[Path]:
         if self._running.engine is not None:

@@ -255,19 +255,19 @@ class ClusterPatient:
     async def _sidecar(self, pod: str, app: names.App) -> Sidecar:
         return await self._asking.sidecar(await self._reach(pod, names.BACKEND.dapr_port), app.app_id)
 
-    async def _samples(self, one: Replica) -> tuple[str, Mapping[Series, float], Mapping[Series, float]] | None:
+    async def _samples(self, one: Replica) -> asking.Scraped | None:
         if one.service is None or one.service.away:
             return None
         port = next(app.port for app in names.APPS if app.app_id == one.app_id)
         service = await self._metrics(one.name, port)
-        sidecar = await self._metrics(one.name, METRICS_PORT) if one.sidecar is not None else {}
-        return one.app_id, service, sidecar
+        sidecar = await self._metrics(one.name, METRICS_PORT) if one.sidecar is not None else None
+        return asking.Scraped(one.name, one.app_id, service, sidecar)
 
-    async def _metrics(self, pod: str, port: int) -> Mapping[Series, float]:
+    async def _metrics(self, pod: str, port: int) -> Mapping[Series, float] | None:
         try:
             return await self._asking.metrics(f"{await self._reach(pod, port)}/metrics")
         except asking.NoAnswerError:
-            return {}
+            return None
 
     async def _look_at_broker(self, seen: Seen) -> None:
         component = components.pubsub(seen.resources or [])

@@ -10,6 +10,7 @@ from todo.operations.brokers import BrokerError, Lag
 from todo.operations.topics import Finding as TopicFinding
 
 Object = Mapping[str, Any]
+Refused = Mapping[tuple[str, str, str], float]  # deliveries, ever, by app id, topic and how they ended
 Series = tuple[str, frozenset[tuple[str, str]]]  # of a metric: its name and its labels
 
 
@@ -71,7 +72,7 @@ class Moment:
     outboxes: Mapping[str, Outbox] = field(default_factory=dict)  # by app id
     lag: Mapping[tuple[str, str], Lag] | None = None  # by app id and topic
     published: Mapping[str, int] = field(default_factory=dict)  # by topic, ever
-    refused: Mapping[tuple[str, str, str], float] = field(default_factory=dict)  # by app id, topic and how it ended
+    refused: Mapping[str, Refused] = field(default_factory=dict)  # by whose metrics say so
     relays: Mapping[str, int] = field(default_factory=dict)  # by app id: those that hold or ask for the lock
 
 

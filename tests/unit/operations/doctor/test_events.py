@@ -56,12 +56,23 @@ def test_an_outbox_that_is_old() -> None:
 
 def test_refusals_of_long_ago_are_none() -> None:
     """Counters only grow: what counts is what came between two looks."""
-    key = (APP, TOPIC, "were answered with 503, says the service")
-    assert not found(two_looks(moment(0, refused={key: 12.0}), moment(6, refused={key: 12.0})))
-    (finding,) = found(two_looks(moment(0, refused={key: 12.0}), moment(6, refused={key: 14.0})))
+    assert not found(two_looks(moment(0, refused=refused(12)), moment(6, refused=refused(12))))
+    (finding,) = found(two_looks(moment(0, refused=refused(12)), moment(6, refused=refused(14))))
     assert finding.code is Code.DELIVERIES_REFUSED
     assert finding.evidence == ("2 within 6 s were answered with 503, says the service",)
-    assert not found(healthy(now=moment(0, refused={key: 12.0})))
+    assert not found(healthy(now=moment(0, refused=refused(12))))
+
+
+def test_refusals_of_one_that_did_not_answer_at_first_are_not_new() -> None:
+    """Of another that did, one more is."""
+    before, now = {"a": refused(12)["a"]}, refused(12) | {"b": refused(3)["a"]}
+    assert not found(two_looks(moment(0, refused=before), moment(6, refused=now)))
+    (finding,) = found(two_looks(moment(0, refused=before), moment(6, refused=now | refused(13))))
+    assert finding.evidence == ("1 within 6 s were answered with 503, says the service",)
+
+
+def refused(count: float) -> dict[str, dict[tuple[str, str, str], float]]:
+    return {"a": {(APP, TOPIC, "were answered with 503, says the service"): count}}
 
 
 def test_a_relay_more_than_replicas_for_a_moment_is_none() -> None:
