@@ -1,7 +1,6 @@
 """What is wrong with a running system, how that is known, and what to do."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -36,6 +35,7 @@ def register(app: typer.Typer) -> None:
 
 
 def examine(  # noqa: PLR0913 - where to look has this many parts
+    ctx: typer.Context,
     *,
     data: Annotated[
         Path | None,
@@ -48,7 +48,13 @@ def examine(  # noqa: PLR0913 - where to look has this many parts
     context: Annotated[str | None, typer.Option("--context", metavar="NAME", help="Of the kubeconfig.")] = None,
     namespace: Annotated[
         str | None,
-        typer.Option("--namespace", "-n", envvar="TODO_NAMESPACE", metavar="NAME", help="On Kubernetes (todo-phasev)."),
+        typer.Option(
+            "--namespace",
+            "-n",
+            envvar="TODO_NAMESPACE",
+            metavar="NAME",
+            help="On Kubernetes (todo-phasev); given here, it means one.",
+        ),
     ] = None,
     watch: Annotated[
         float, typer.Option(min=0, help="Seconds between two looks, if something moves; 0: look once.")
@@ -59,9 +65,9 @@ def examine(  # noqa: PLR0913 - where to look has this many parts
 
     Exit code 0: nothing was found, 1: something was, 2: there was nothing to look at.
     """
-    elsewhere = kubernetes or kubeconfig or context
-    if namespace and not elsewhere and not os.environ.get("TODO_NAMESPACE"):
-        raise typer.BadParameter("a namespace is of a cluster: add --kubernetes", param_hint="--namespace")
+    source = ctx.get_parameter_source("namespace")
+    named = source is not None and source.name == "COMMANDLINE"  # in the environment it says which, not whether
+    elsewhere = kubernetes or kubeconfig or context or named
     cluster = doctor.Where(kubeconfig, context, namespace) if elsewhere else None
 
     async def work() -> Report:

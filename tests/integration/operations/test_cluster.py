@@ -292,7 +292,7 @@ async def test_a_component_takes_the_place_of_another_whole_and_kubectl_knows(
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("password: made up: again", "it is not YAML: line 1: mapping values are not allowed here"),
+        ("password: made up: again", "it is not YAML, line 1: mapping values are not allowed here"),
         ("kind: Secret", "it needs one document of kind Component"),
         ("kind: Component", "no apiVersion"),
         ("{kind: Component, apiVersion: dapr.io/v1alpha1, metadata: made up}", f"must be named {names.PUBSUB}"),

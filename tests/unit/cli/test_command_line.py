@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +33,17 @@ def test_every_command_promised_is_there() -> None:
         *(f"topics {verb}" for verb in ("list", "create", "check", "trim")),
         *(f"dead-letters {verb}" for verb in ("list", "show", "replay", "discard")),
     }
+
+
+def test_a_namespace_given_to_doctor_means_a_cluster_and_one_in_the_environment_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    look = ["doctor", "--data", str(tmp_path)]
+    given = RUNNER.invoke(app, [*look, "-n", "here"])
+    assert (given.exit_code, "no cluster" in given.stderr) == (2, True)
+    known = RUNNER.invoke(app, look, env={"TODO_NAMESPACE": "here"})
+    assert (known.exit_code, "no system runs on" in known.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

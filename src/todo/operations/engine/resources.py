@@ -74,14 +74,18 @@ def parsed(where: str, text: str) -> Mapping[str, Any]:
     """One component. Raises `ResourceError`, which quotes none of the text: there may be a password in it."""
     try:
         found = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"line {mark.line + 1}: " if mark else ""
-        problem = getattr(error, "problem", None) or "a character that YAML does not allow"
-        raise ResourceError(f"{where} cannot be read: it is not YAML: {place}{problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that the calendar has not
+        raise ResourceError(f"{where} cannot be read: it is not YAML{_fault(error)}") from None
     if not isinstance(found, dict) or found.get("kind") != "Component":
         raise ResourceError(f"{where} holds no component: it needs one document of kind Component")
     return found
+
+
+def _fault(error: Exception) -> str:
+    """Where and what, up to the first word that is quoted: an alias or a tag may be how a password begins."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    place = f", line {mark.line + 1}" if mark else ""
+    return place + (f": {problem.partition(chr(39))[0].strip()}" if problem else "")
 
 
 def resolved(component: Mapping[str, Any], secrets_file: Path) -> dict[str, str]:

@@ -70,9 +70,7 @@ class KubernetesTarget:
     async def side(self, to: str) -> Side:
         if to in ENVIRONMENTS:
             return await self._side(to, self._parsed(to, ENVIRONMENTS[to].path.read_text()))
-        text = await asyncio.to_thread(
-            _own, to
-        )  # whoever types it takes their time, and the Lease is renewed meanwhile
+        text = await asyncio.to_thread(_own, to)  # whoever types it takes their time; the Lease is renewed
         return await self._side(to, self._parsed(to, text))
 
     async def restored(self, name: str, content: bytes) -> Side:
