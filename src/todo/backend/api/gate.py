@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from todo.backend.api import problems
+from todo.backend.api import problems, web
 from todo.backend.api.problems import problem
 from todo.backend.auth.callers import LOCAL, Authenticator
 from todo.dapr import metrics
@@ -38,11 +38,17 @@ class LocalCallers:
 
 
 # What is not behind a caller's token. Events, jobs and invocation are behind the app token; the subscription lists,
-# probes and metrics say nothing of anybody (counts, and no labels of users), and the OpenAPI document is public.
+# probes and metrics say nothing of anybody (counts, and no labels of users); the OpenAPI document and the files of the
+# web app are public.
 _OPEN: Final = frozenset(
-    {"/healthz", "/healthz/consume", "/readyz", "/metrics", "/openapi.json", "/docs", "/redoc", "/docs/oauth2-redirect"}
+    {
+        *("/healthz", "/healthz/consume", "/readyz", "/metrics"),
+        *("/openapi.json", "/docs", "/redoc", "/docs/oauth2-redirect"),
+        *web.AT_THE_ROOT,
+    }
 )
 _SIDECARS: Final = ("/dapr/", "/events/", "/job/", "/internal/")
+_OPEN_BELOW: Final = (*_SIDECARS, web.ASSETS)
 
 
 class KnownCallers:
@@ -52,7 +58,7 @@ class KnownCallers:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in _OPEN or scope["path"].startswith(_SIDECARS):
+        if scope["type"] != "http" or scope["path"] in _OPEN or scope["path"].startswith(_OPEN_BELOW):
             await self.app(scope, receive, send)
             return
         request = Request(scope)
