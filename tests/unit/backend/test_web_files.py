@@ -1,5 +1,7 @@
 """The files of the web app: each is one that a browser is told the type of, and goes wherever the code goes."""
 
+import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Final
@@ -9,7 +11,11 @@ from hatchling.builders.wheel import WheelBuilder
 from todo.backend.api import web
 
 ROOT: Final = Path(__file__).parents[3]
-FILES: Final = sorted(place for place in web.FOLDER.rglob("*") if place.is_file())
+FILES: Final = sorted(
+    place for place in web.FOLDER.rglob("*") if place.is_file() and not place.name.endswith(".d.ts")
+)  # declarations are read by whoever checks the types
+APP: Final = web.FOLDER / "assets/app"
+LATER: Final = {"types.js", "marked.js"}  # read by nobody, and only when there are notes
 
 
 def test_each_file_is_served() -> None:
@@ -42,3 +48,36 @@ def test_the_image_has_each_file() -> None:
     let_through = [one for one in (ROOT / ".containerignore").read_text().splitlines() if not one.startswith("#")]
     assert "!src/todo" in let_through
     assert [one for one in let_through if not one.startswith("!")] == ["*", "**/__pycache__"]
+
+
+def test_the_page_names_each_module() -> None:
+    """They are asked for at once, and the service worker keeps what the page names: another is missed offline."""
+    page = (web.FOLDER / "index.html").read_text()
+    named = set(re.findall(r'"/assets/(?:app|vendor)/([^"]+[.]js)"', page))
+    assert named == {place.name for place in FILES if place.suffix == ".js" and place.parent.name != "web"} - LATER
+
+
+def test_the_page_has_nothing_inline() -> None:
+    """The policy lets no script and no style in a page, so one in there would do nothing."""
+    page = (web.FOLDER / "index.html").read_text()
+    assert not re.search(r"<style|style=|<script(?![^>]*src=)|\son[a-z]+=", page)
+    written = {place.name: place.read_text() for place in APP.glob("*.js")}
+    risky = r"innerHTML|outerHTML|insertAdjacentHTML|dangerouslySetInnerHTML|\beval\(|new Function"
+    assert [name for name, text in written.items() if re.search(risky, text)] == []
+
+
+def test_each_library_is_listed_with_its_version_hash_and_licence() -> None:
+    vendor = web.FOLDER / "assets/vendor"
+    listed = json.loads((vendor / "vendor.json").read_text())["modules"]
+    assert {one["file"] for one in listed} == {place.name for place in vendor.glob("*.js")}
+    for one in listed:
+        assert hashlib.sha256((vendor / one["file"]).read_bytes()).hexdigest() == one["sha256 of the file"]
+        assert one["version"]
+        assert one["license"]
+        assert (vendor / f"LICENSE-{one['package'].removeprefix('@').replace('/', '-')}.txt").read_text()
+
+
+def test_nothing_is_fetched_from_elsewhere() -> None:
+    texts = {place.name: place.read_text() for place in [*APP.glob("*.js"), *web.FOLDER.glob("*.*")]}
+    local = r"https?://(?!127[.]0[.]0[.]1|\$\{location)[^\s\"'`)]+"
+    assert {name: found for name, text in texts.items() if (found := re.findall(local, text))} == {}

@@ -1,0 +1,318 @@
+/**
+ * What the person did and the server has not answered yet: kept in IndexedDB, sent in order by one tab at a time, each
+ * under its Idempotency-Key. Until then it lies on top of what the server said; what the server refuses is shown as a
+ * conflict, never dropped and never written over what others did.
+ */
+import { Away, Refused, call, get } from "./api.js";
+import { signal } from "./html.js";
+import { all, asked, overlayWith, reshow, server, stores, take } from "./store.js";
+
+/** @typedef {import("./types.js").Command} Command */
+/** @typedef {import("./types.js").Conflict} Conflict */
+/** @typedef {import("./types.js").Task} Task */
+/** @typedef {{undo: string | null, task: Task | null}} Done */
+
+/** @type {Command[]} */
+let pending = [];
+/** How many are still to be sent. */
+export const waiting = signal(0);
+export const conflicts = signal(/** @type {Conflict[]} */ ([]));
+/** Set when the server wants to know who this is. */
+export const signedOut = signal(false);
+
+/** @type {Map<string, {resolve: (done: Done) => void, reject: (error: Error) => void}>} */
+const callers = new Map();
+const others = new BroadcastChannel("todo");
+const RETRY = 3000; // ms
+
+/** Ids that tasks had here before the server gave them theirs. @type {Map<string, string>} */
+const aliases = new Map();
+
+/** The id a task has by now. @param {string} id */
+export function known(id) {
+  return aliases.get(id) ?? id;
+}
+
+/** @param {Command} command @param {string} id */
+function isAbout(command, id) {
+  return command.id === id || command.what === "bulk" && command.body.ids.includes(id);
+}
+
+overlayWith((id, task) => pending.filter((one) => one.id === id).reduce(effect, task));
+
+/** Take over what the last visit left, and what other tabs do. */
+export async function openQueue() {
+  await reread();
+  conflicts.value = await all("conflicts");
+  others.onmessage = (event) => heard(event.data);
+  addEventListener("online", send);
+  send();
+}
+
+/**
+ * Do something: at once for the person, later for the server. Resolves when the server has taken it.
+ * @param {Omit<Command, "key" | "at"> & {key?: string, at?: string}} given
+ * @returns {Promise<Done>}
+ */
+export async function enqueue(given) {
+  const fresh = { key: crypto.randomUUID(), at: new Date().toISOString() };
+  const command = /** @type {Command} */ ({ ...fresh, ...given, id: known(given.id) });
+  /** @type {Promise<Done>} */
+  const answered = new Promise((resolve, reject) => callers.set(command.key, { resolve, reject }));
+  answered.catch(() => {}); // whoever does not wait is told by the list of conflicts
+  pending.push(command);
+  reshow(touched(command));
+  waiting.value = pending.length;
+  command.order = await asked(stores("queue", "readwrite").add(command));
+  others.postMessage({ queued: true });
+  send();
+  return answered;
+}
+
+/** @param {Command} command @returns {string[]} */
+function touched(command) {
+  return command.what === "bulk" ? command.body.ids : [command.id];
+}
+
+/** Take back what was not sent yet. @param {string} key @returns {Promise<boolean>} whether it was still here */
+export async function withdraw(key) {
+  const command = pending.find((one) => one.key === key);
+  if (!command?.order || sending === key) return false;
+  await asked(stores("queue", "readwrite").delete(command.order));
+  await reread(touched(command));
+  others.postMessage({ queued: true });
+  return true;
+}
+
+/** @param {Conflict} conflict @param {boolean} again whether to do it once more, on what is there now */
+export async function settle(conflict, again) {
+  await asked(stores("conflicts", "readwrite").delete(conflict.command.key));
+  conflicts.value = conflicts.value.filter((/** @type {Conflict} */ one) => one !== conflict);
+  if (!again) return;
+  const { order: _, key: __, ...command } = conflict.command;
+  enqueue({ ...command, seen: conflict.theirs?.version ?? command.seen });
+}
+
+/** @param {string[]} [more] */
+async function reread(more = []) {
+  const before = pending.flatMap(touched);
+  pending = await all("queue");
+  waiting.value = pending.length;
+  reshow(new Set([...before, ...more, ...pending.flatMap(touched)]));
+}
+
+/** @param {{queued?: boolean, changed?: import("./types.js").Change, conflict?: boolean}} message */
+async function heard(message) {
+  if (message.changed) take([message.changed]);
+  if (message.conflict) conflicts.value = await all("conflicts");
+  await reread();
+}
+
+/* ---- sending ---- */
+
+/** @type {string | null} */
+let sending = null;
+let running = false;
+
+/** Send what waits, oldest first, in the one tab that holds the lock. */
+export async function send() {
+  if (running) return;
+  running = true;
+  try {
+    await navigator.locks.request("todo-queue", { ifAvailable: true }, async (lock) => {
+      if (lock) await drain();
+    });
+  } finally {
+    running = false;
+  }
+  if (pending.length) setTimeout(send, RETRY);
+}
+
+async function drain() {
+  await reread();
+  while (pending.length && !signedOut.value) {
+    const command = pending[0];
+    sending = command.key;
+    try {
+      await settled(command, await perform(command));
+    } catch (error) {
+      if (error instanceof Away) return;
+      if (!(error instanceof Refused)) throw error;
+      if (error.status === 401) {
+        signedOut.value = true;
+        return;
+      }
+      await refused(command, error);
+    } finally {
+      sending = null;
+    }
+  }
+}
+
+/** @param {Command} command @param {Done} done */
+async function settled(command, done) {
+  await asked(stores("queue", "readwrite").delete(/** @type {number} */ (command.order)));
+  if (done.task) await follow(command, done.task);
+  else if (command.what === "delete") take([removal(command.id)]);
+  await reread([command.id]);
+  callers.get(command.key)?.resolve(done);
+  callers.delete(command.key);
+  others.postMessage({ queued: true });
+}
+
+/** @param {string} id @returns {import("./types.js").Change} */
+function removal(id) {
+  return { kind: "task", id, version: (server.get(id)?.version ?? 0) + 1, deleted: true, value: null };
+}
+
+/** What comes after in the queue is about the task as it is now. @param {Command} command @param {Task} task */
+async function follow(command, task) {
+  const changed = /** @type {import("./types.js").Change} */ ({
+    kind: "task", id: task.id, version: task.version, deleted: false, value: task,
+  });
+  if (command.id !== task.id) aliases.set(command.id, task.id);
+  const queue = stores("queue", "readwrite");
+  for (const later of pending.slice(1)) {
+    if (later.id === command.id) queue.put({ ...later, id: task.id, seen: task.version });
+  }
+  take([changed]);
+  others.postMessage({ changed });
+}
+
+/** @param {Command} command @param {Refused} error */
+async function refused(command, error) {
+  const theirs = await current(command.id);
+  await asked(stores("conflicts", "readwrite").put({ command, problem: error.problem, theirs }));
+  await asked(stores("queue", "readwrite").delete(/** @type {number} */ (command.order)));
+  conflicts.value = await all("conflicts");
+  await reread([command.id]);
+  callers.get(command.key)?.reject(error);
+  callers.delete(command.key);
+  others.postMessage({ conflict: true });
+}
+
+/** The task as the server has it. @param {string} id @returns {Promise<Task | null>} */
+async function current(id) {
+  if (id.startsWith("new-")) return null;
+  try {
+    return await get(`/tasks/${id}`);
+  } catch (error) {
+    if (error instanceof Refused) return null;
+    throw error;
+  }
+}
+
+/** @param {Command} command @returns {Promise<Done>} */
+async function perform(command) {
+  const { what, id, body, key, seen } = command;
+  switch (what) {
+    case "quick":
+      return quick(command);
+    case "create":
+      return done(await call("POST", "/tasks", { body, key }));
+    case "edit":
+      return edit(command);
+    case "bulk":
+      return bulk(command);
+    case "delete":
+      return done(await call("DELETE", `/tasks/${id}${command.query ?? ""}`, { seen }).catch(goneAlready));
+    case "complete":
+      return done(await call("POST", `/tasks/${id}/complete`, { key }));
+    case "move":
+      return done(await call("POST", `/tasks/${id}/move`, { body: { after: body.after && known(body.after) } }));
+    default:
+      return done(await call("POST", `/tasks/${id}/${what}`));
+  }
+}
+
+/** @param {Refused | Error} error */
+function goneAlready(error) {
+  if (error instanceof Refused && error.status === 404) return { value: null, undo: null, version: null };
+  throw error;
+}
+
+/** @param {import("./api.js").Answer<any>} answer @returns {Done} */
+function done({ value, undo }) {
+  return { undo, task: value?.version ? value : null };
+}
+
+/** What was refused of many becomes a conflict of its own. @param {Command} command @returns {Promise<Done>} */
+async function bulk({ body, key, at }) {
+  const { value, undo } = await call("POST", "/tasks/bulk", { body: { ...body, ids: body.ids.map(known) }, key });
+  const failed = value.results.filter((/** @type {any} */ one) => !one.ok);
+  for (const { id, problem } of failed) {
+    const single = { key: `${key}/${id}`, what: body.action, id, body: body.change ?? {}, at };
+    await asked(stores("conflicts", "readwrite").put({ command: single, problem, theirs: await current(id) }));
+  }
+  if (failed.length) conflicts.value = await all("conflicts");
+  return { undo, task: null };
+}
+
+/** A change whose answer was lost has happened: then the task already is as it was wanted. @param {Command} command */
+async function edit({ id, body, seen }) {
+  try {
+    return done(await call("PATCH", `/tasks/${id}`, { body, seen }));
+  } catch (error) {
+    if (!(error instanceof Refused) || error.status !== 412) throw error;
+    const theirs = await current(id);
+    if (theirs && seen !== undefined && theirs.version === seen + 1 && isAs(theirs, body)) return { undo: null, task: theirs };
+    throw error;
+  }
+}
+
+/** @param {Task} task @param {Record<string, any>} body */
+function isAs(task, body) {
+  return Object.entries(body).every(
+    ([field, value]) => JSON.stringify(/** @type {any} */ (task)[field]) === JSON.stringify(value),
+  );
+}
+
+/** A line added while nobody could read it: read it as of when it was written. @param {Command} command */
+async function quick({ body, key, at }) {
+  const { value: reading } = await call("POST", "/quick-add", { body: { text: body.text, at } });
+  return done(await call("POST", "/tasks", { body: { ...reading.draft, ...body.also }, key }));
+}
+
+/* ---- what a command does to a task before the server says so ---- */
+
+/** @param {Task | undefined} task @param {Command} command @returns {Task | undefined} */
+function effect(task, command) {
+  const { what, body, at } = command;
+  if (what === "bulk") return effect(task, { ...command, what: body.action, body: body.change ?? {} });
+  if (what === "create") return { ...blank(command), ...body };
+  if (what === "quick") return { ...blank(command), title: body.text, ...body.also, ...body.shown };
+  if (!task) return undefined;
+  switch (what) {
+    case "edit":
+      return { ...task, ...body, recurrence: "recurrence" in body && !body.recurrence ? null : task.recurrence };
+    case "complete":
+      return { ...task, status: "done", closed_at: at };
+    case "reopen":
+      return { ...task, status: "open", closed_at: null };
+    case "delete":
+      return undefined;
+    case "move":
+      return { ...task, ...body.shown };
+    default:
+      return task;
+  }
+}
+
+/** @param {Command} command @returns {Task} */
+function blank({ id, at }) {
+  return {
+    id, user_id: 0, version: 0, title: "", notes: "", status: "open", due_at: null, due_date: null, start_at: null,
+    start_date: null, zone: null, priority: 4, labels: [], reminders: [], recurrence: null, list_id: null, parent_id: null,
+    position: "", created_at: at, updated_at: at, closed_at: null, deleted_at: null,
+  };
+}
+
+/** Whether the server has not taken all of it yet. @param {string} id */
+export function isPending(id) {
+  return pending.some((one) => isAbout(one, id));
+}
+
+/** The version that a change of this task is based on. @param {string} id */
+export function seenVersion(id) {
+  return server.get(id)?.version;
+}
