@@ -7,8 +7,10 @@ import { known } from "./queue.js";
 import { Icon, saySpan } from "./ui.js";
 import { t } from "./words.js";
 
-/** @typedef {{outbox: {depth: number, oldest_seconds: number, paused: boolean}, dead_letters: Record<string, number>,
- *   schedule: Record<string, any> | null, sidecar_ready: boolean}} Depths */
+/** @typedef {{now: string, states: Record<string, number>, next_fire: string | null, oldest_overdue: string | null,
+ *   outbox_depth: number, relay_paused: unknown}} Schedule */
+/** @typedef {{outbox: {depth: number, oldest_seconds: number, paused: unknown}, dead_letters: Record<string, number>,
+ *   schedule: Schedule | null, sidecar_ready: boolean}} Depths */
 /** @typedef {{id: number, app: string, topic: string, event_type: string, error: string, attempts: number, parked_at: string,
  *   status: string, body?: string}} Letter */
 
@@ -34,27 +36,57 @@ export function Pipeline() {
   }, []);
   if (refused) return html`<p class="empty">${t("pipe.forbidden")}</p>`;
   if (!depths) return null;
-  const { schedule } = depths;
-  return html`<ol class="pipeline">
-      <${Stage} name=${t("pipe.outbox")} bad=${depths.outbox.depth > 1000 || depths.outbox.oldest_seconds > 60}>
-        <strong>${t("pipe.depth", { n: depths.outbox.depth })}</strong>
-        ${depths.outbox.depth > 0 && html`<span>${t("pipe.oldest", { span: saySpan(depths.outbox.oldest_seconds) })}</span>`}
-        ${depths.outbox.paused && html`<span class="problem">${t("pipe.paused")}</span>`}
-        <${Plot} values=${outbox} name=${t("pipe.outbox")} />
-      <//>
-      <${Stage} name=${t("pipe.broker")} bad=${!depths.sidecar_ready}>
-        <strong>${t(depths.sidecar_ready ? "pipe.ready" : "pipe.away")}</strong>
-      <//>
-      <${Stage} name=${t("pipe.schedule")} bad=${!schedule}>
-        ${schedule
-          ? Object.entries(schedule).map(([name, value]) => html`<span>${name.replaceAll("_", " ")}: ${sayValue(value)}</span>`)
-          : html`<strong>${t("pipe.away")}</strong>`}
-      <//>
-      <${Stage} name=${t("pipe.dead")} bad=${depths.dead_letters.open > 0}>
-        <strong>${depths.dead_letters.open}</strong>
-      <//>
-    </ol>
+  return html`<ol class="pipeline">${stages(depths, outbox).map((stage) => html`<${Stage} key=${stage.name} ...${stage} />`)}</ol>
     <${Letters} count=${depths.dead_letters.open} />`;
+}
+
+/** @typedef {{name: string, says: string, notes?: string[], bad?: boolean, values?: number[]}} StageProps */
+
+/** The way of an event, stage by stage. @param {Depths} depths @param {number[]} values @returns {StageProps[]} */
+function stages({ outbox, schedule, dead_letters: letters, sidecar_ready: ready }, values) {
+  return [
+    {
+      name: t("pipe.outbox"),
+      says: t("pipe.depth", { n: outbox.depth }),
+      notes: [...oldest(outbox.depth ? outbox.oldest_seconds : 0), ...(outbox.paused ? [t("pipe.paused")] : [])],
+      bad: outbox.depth > 1000 || outbox.oldest_seconds > 60,
+      values,
+    },
+    { name: t("pipe.broker"), says: t(ready ? "pipe.ready" : "pipe.away"), bad: !ready },
+    scheduleStage(schedule),
+    mailStage(schedule),
+    { name: t("pipe.dead"), says: String(letters.open), bad: letters.open > 0 },
+  ];
+}
+
+/** @param {Schedule | null} schedule @returns {StageProps} */
+function scheduleStage(schedule) {
+  if (!schedule) return { name: t("pipe.schedule"), says: t("pipe.away"), bad: true };
+  const { states, next_fire: next, oldest_overdue: overdue, outbox_depth: depth, now } = schedule;
+  const late = overdue ? (Date.parse(now) - Date.parse(overdue)) / 1000 : 0;
+  const notes = [
+    ...(next ? [t("pipe.next", { at: sayInstant(next) })] : []),
+    ...(late > 0 ? [t("pipe.late", { span: saySpan(late) })] : []),
+    ...(depth ? [`${t("pipe.outbox")}: ${t("pipe.depth", { n: depth })}`] : []),
+    ...(schedule.relay_paused ? [t("pipe.paused")] : []),
+  ];
+  return { name: t("pipe.schedule"), says: t("pipe.depth", { n: states.waiting ?? 0 }), notes, bad: late > 60 };
+}
+
+/** @param {Schedule | null} schedule @returns {StageProps} */
+function mailStage(schedule) {
+  const { delivered = 0, dispatched = 0, failed = 0, suppressed = 0, skipped = 0 } = schedule?.states ?? {};
+  const notes = [
+    t("pipe.dispatched", { n: dispatched }),
+    t("pipe.failed", { n: failed }),
+    t("pipe.unsent", { n: suppressed + skipped }),
+  ];
+  return { name: t("pipe.mail"), says: t("pipe.delivered", { n: delivered }), notes, bad: failed > 0 };
+}
+
+/** @param {number} seconds */
+function oldest(seconds) {
+  return seconds > 0 ? [t("pipe.oldest", { span: saySpan(seconds) })] : [];
 }
 
 /** @param {unknown} value */
@@ -62,11 +94,12 @@ function sayValue(value) {
   return typeof value === "string" && /^\d{4}-\d\d-\d\dT/.test(value) ? sayInstant(value) : String(value ?? t("none"));
 }
 
-/** @param {{name: string, bad: boolean, children?: unknown}} props */
-function Stage({ name, bad, children }) {
+/** @param {StageProps} props */
+function Stage({ name, says, notes = [], bad = false, values }) {
   return html`<li class=${bad ? "stage bad" : "stage"}>
-    <h3>${name}</h3>
-    ${children}
+    <h2>${name}</h2>
+    <strong>${says}</strong>
+    ${notes.map((note) => html`<span>${note}</span>`)} ${values && html`<${Plot} values=${values} name=${name} />`}
   </li>`;
 }
 
@@ -141,7 +174,7 @@ export function Why({ id }) {
         </li>`,
       )}
     </ol>
-    <a href=${`#/all?task=${id}`}><${Icon} name="left" /> ${t("detail.title")}</a>
+    <a href=${`#/all?task=${id}`}><${Icon} name="left" /> ${t("why.back")}</a>
   </section>`;
 }
 
