@@ -14,9 +14,10 @@ from fastapi.telemetry import TelemetryConfig
 
 import todo
 from todo.backend import handlers, internal, metrics
-from todo.backend.api import gate, me, operators, problems, requests, tasks, web
+from todo.backend.api import changes, gate, me, operators, problems, requests, tasks, web
 from todo.backend.auth.callers import Authenticator
 from todo.backend.auth.settings import AuthSettings, OidcSettings, read_auth
+from todo.backend.hub import Hub
 from todo.backend.store import letters, people
 from todo.contracts import names
 from todo.contracts.clock import utc_now
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry=_NO_TELEMETRY,
     )
     api.include_router(tasks.router, responses=problems.EVERYWHERE)
+    api.include_router(changes.router, responses=problems.EVERYWHERE)
     api.include_router(me.router, responses=problems.EVERYWHERE)
     api.include_router(operators.router, responses=problems.EVERYWHERE)
     api.router.routes.extend(web.routes(web.read_files()))
@@ -136,6 +138,7 @@ async def _parts(
             clock=utc_now,
             batch=settings.relay_batch,
         )
+        api.state.hub = hub = Hub(partial(_reconnect, url, epoch), SCHEMA)
 
         async def begin() -> None:
             """Do what needs the database as soon as it is there; meanwhile routes answer 503 and probes say why."""
@@ -145,7 +148,7 @@ async def _parts(
             api.state.backend = requests.Backend(database, dapr, epoch())
             if auth:
                 api.state.authenticator = Authenticator(database, auth, provider)
-            await relay.run()
+            await asyncio.gather(relay.run(), hub.run())
 
         yield Parts(
             dapr=dapr,
@@ -161,6 +164,7 @@ async def _parts(
             needs={"database": _database_check(database, api)},
             gauges=[partial(_count_letters, database)],
             background=[begin, partial(follow, url, database.pool), *([provider.run] if provider else [])],
+            wind_down=hub.close,
         )
 
 
@@ -197,7 +201,7 @@ async def _sightings(database: Database, instance: str) -> AsyncIterator[Databas
 
 
 async def _reconnect(url: Where, epoch: Epoch) -> OwnConnection:
-    """A connection of the relay's own. Its loss is how a failover shows."""
+    """A connection of its own, for the relay or the hub. Its loss is how a failover shows."""
     connection = await connect_database(url, SCHEMA)
     try:
         await epoch.check(connection)

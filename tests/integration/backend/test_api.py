@@ -744,11 +744,13 @@ class TestOpenApi:
         assert len({one["operationId"] for one in operations}) == len(operations)
 
     async def test_problems_are_documented_as_problem_documents(self, api: Api) -> None:
-        for path in api._document["paths"].values():
-            for operation in path.values():
+        for path, operations in api._document["paths"].items():
+            for operation in operations.values():
                 assert {"422", "503"} <= set(operation["responses"])
                 for status, response in operation["responses"].items():
                     expected = {"application/problem+json"} if int(status) >= 400 else {"application/json"}
+                    if path == "/changes/stream" and status == "200":
+                        expected = {"text/event-stream"}
                     assert status == "204" or set(response["content"]) == expected
 
 

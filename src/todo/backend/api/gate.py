@@ -4,6 +4,7 @@ Either way a request that gets in has a `Caller`; a route that asks for one wher
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from todo.backend.api import problems, web
 from todo.backend.api.problems import problem
-from todo.backend.auth.callers import LOCAL, Authenticator
+from todo.backend.auth.callers import LOCAL, Authenticator, Caller
 from todo.dapr import metrics
 from todo.dapr.subscriber import UnavailableError
 from todo.service.settings import LOOPBACK
@@ -63,13 +64,18 @@ class KnownCallers:
             return
         request = Request(scope)
         try:
-            address = request.client.host if request.client else ""
-            request.state.caller = await _authenticator(request).admit(request.headers.get("authorization"), address)
+            request.state.caller = await _admit(request)
+            request.state.admit = partial(_admit, request)  # for what goes on for long: who is let in may change
         except problems.ANSWERED as error:
             response = await problems.answer_to(request, error)
             await response(scope, receive, send)
             return
         await self.app(scope, receive, send)
+
+
+async def _admit(request: Request) -> Caller:
+    address = request.client.host if request.client else ""
+    return await _authenticator(request).admit(request.headers.get("authorization"), address)
 
 
 def _authenticator(request: Request) -> Authenticator:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -252,6 +252,25 @@ class TaskDetail(TaskOut):
 class TaskList(BaseModel):
     tasks: list[TaskOut]
     next_cursor: str | None = Field(description="give it back as `cursor` for the next page; null on the last")
+
+
+class ChangeOut(BaseModel):
+    """A thing that changed, as it is now. Take it unless you have a higher version."""
+
+    kind: Literal["task"]
+    id: UUID
+    version: int
+    deleted: bool
+    value: TaskOut | None = Field(description="null once it is deleted")
+
+
+class ChangeList(BaseModel):
+    changes: list[ChangeOut]
+    cursor: str = Field(description="give it back for what follows")
+    more: bool = Field(description="whether there is more at once")
+    reset: bool = Field(
+        description="forget what you have: the cursor was of another database, and all there is follows"
+    )
 
 
 class WhyOut(BaseModel):

@@ -223,14 +223,14 @@ def read_cursor(cursor: str | None) -> tuple[dt.datetime, UUID] | None:
 class Traced:
     """ASGI middleware: continues the caller's trace or starts one; it is in every log line and in the answer.
 
-    Being the outermost it measures requests too, up to the last byte of their answer.
+    Being the outermost it measures requests too, up to the last byte of their answer: all but those without one.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _is_public(scope["path"]):
+        if scope["type"] != "http" or not _is_public(scope["path"]) or scope["path"] in _ENDLESS:
             await self.app(scope, receive, send)
             return
         given = dict(scope["headers"]).get(b"traceparent", b"").decode("latin-1")
@@ -286,7 +286,8 @@ class BodyLimit:
 
 
 _METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
-_PUBLIC: Final = ("/tasks", "/me", "/users", "/dead-letters", "/occurrences", "/pipeline")
+_PUBLIC: Final = ("/tasks", "/me", "/users", "/dead-letters", "/occurrences", "/pipeline", "/changes")
+_ENDLESS: Final = frozenset({"/changes/stream"})
 
 
 def _is_public(path: str) -> bool:

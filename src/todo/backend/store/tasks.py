@@ -55,7 +55,7 @@ WITH made AS (
 SELECT count(*) FROM made
 """
 _INSERT_SERIES: Final = f"INSERT INTO series ({_SERIES}) VALUES ({_placeholders(SERIES_COLUMNS)})"
-_UPDATE_SERIES: Final = f"UPDATE series SET {_assignments(SERIES_COLUMNS)} WHERE id = $1"
+_UPDATE_SERIES: Final = f"UPDATE series SET {_assignments(SERIES_COLUMNS)}, tx = pg_current_xact_id() WHERE id = $1"
 
 _OWNED: Final = f"SELECT {_TASK} FROM tasks WHERE id = $1 AND user_id = $2 AND (NOT deleted OR $3)"
 _OCCURRENCE: Final = f"SELECT {_TASK} FROM tasks WHERE series_id = $1 AND seq = $2 FOR UPDATE"
@@ -213,6 +213,25 @@ async def page(db: Executor, wanted: Page) -> list[Row]:
     )
     rows: list[Row] = await db.fetch(statement, *arguments)
     return rows
+
+
+_SHOWN: Final = _LISTED.replace("SELECT", "SELECT t.deleted,", 1)
+_ALIVE: Final = f"{_SHOWN} WHERE t.user_id = $1 AND NOT t.deleted"
+_BEYOND: Final = "(t.created_at, t.id) < ((SELECT created_at FROM tasks WHERE id = $3 AND user_id = $1), $3)"
+_NEWEST_FIRST: Final = "ORDER BY t.created_at DESC, t.id DESC LIMIT $2"
+
+
+async def alive(db: Executor, user_id: int, after: UUID | None, limit: int) -> list[Row]:
+    """A page of what a user has, as `page` has it, newest first. `after` is the last one's id of the page before."""
+    if after is None:
+        return await db.fetch(f"{_ALIVE} {_NEWEST_FIRST}", user_id, limit)  # type: ignore[no-any-return]
+    return await db.fetch(f"{_ALIVE} AND {_BEYOND} {_NEWEST_FIRST}", user_id, limit, after)  # type: ignore[no-any-return]
+
+
+async def named(db: Executor, user_id: int, ids: Sequence[UUID]) -> list[Row]:
+    """Those of these tasks that are the user's, tombstones included, in no order."""
+    statement = f"{_SHOWN} WHERE t.user_id = $1 AND t.id = ANY($2)"
+    return await db.fetch(statement, user_id, list(ids))  # type: ignore[no-any-return]
 
 
 async def history(db: Executor, task_id: UUID) -> list[Row]:
