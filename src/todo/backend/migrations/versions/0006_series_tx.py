@@ -4,8 +4,8 @@ from alembic import op
 
 from todo.messaging.migrations import create_index, execute
 
-revision = "0004c"
-down_revision = "0004b"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 

@@ -4,7 +4,7 @@ from alembic import op
 
 from todo.messaging.migrations import create_index, execute
 
-revision = "0004b"
+revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
