@@ -14,7 +14,7 @@ from fastapi.telemetry import TelemetryConfig
 
 import todo
 from todo.backend import handlers, internal, metrics
-from todo.backend.api import changes, gate, me, operators, problems, requests, tasks, web
+from todo.backend.api import changes, gate, lists, me, operators, problems, requests, tasks, web
 from todo.backend.auth.callers import Authenticator
 from todo.backend.auth.settings import AuthSettings, OidcSettings, read_auth
 from todo.backend.hub import Hub
@@ -66,6 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     api.include_router(tasks.router, responses=problems.EVERYWHERE)
     api.include_router(changes.router, responses=problems.EVERYWHERE)
+    api.include_router(lists.router, responses=problems.EVERYWHERE)
     api.include_router(me.router, responses=problems.EVERYWHERE)
     api.include_router(operators.router, responses=problems.EVERYWHERE)
     api.router.routes.extend(web.routes(web.read_files()))

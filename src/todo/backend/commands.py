@@ -1,7 +1,8 @@
 """What a person can do to tasks. Each command is one transaction: the new version, its history, its event.
 
-Locks are taken in one order, series before tasks and a predecessor before its successor, so that commands and events
-wait for each other and never in a circle.
+Locks are taken in one order: the owner (by what moves tasks between lists and parents, or changes several), series, a
+predecessor before its successor, a task before its subtasks. So commands and events wait for each other and never in a
+circle.
 """
 
 import datetime as dt
@@ -11,10 +12,11 @@ from types import EllipsisType
 from typing import Any
 from uuid import UUID, uuid4
 
-from todo.backend import telling
+from todo.backend import places, telling
 from todo.backend.store import letters, people, tasks
 from todo.backend.store.people import Owner, User
 from todo.contracts import events
+from todo.domain import position as positions
 from todo.domain import series as series_rules
 from todo.domain import task as task_rules
 from todo.domain.errors import RuleError
@@ -57,17 +59,26 @@ class Draft:
     fields: dict[str, Any]
     repetition: Repetition | None = None
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether it names a list or a parent, which must be the owner's: whoever creates it holds the owner's lock."""
+        return any(self.fields.get(name) is not None for name in places.PLACES)
+
 
 async def create(db: Executor, context: Context, user: Owner | User, draft: Draft) -> tuple[Task, TaskSeries | None]:
     """Make a task, with a series of its own if it repeats. Raises `RuleError`."""
+    fields, task_id = draft.fields, uuid4()
+    if draft.is_placed:
+        fields = await places.settle(db, user.id, None, fields, repeats=draft.repetition is not None)
     task = Task(
-        id=uuid4(),
+        id=task_id,
         user_id=user.id,
         title=draft.title,
         created_at=context.now,
         updated_at=context.now,
-        **draft.fields,
+        **{"position": positions.at(context.now, task_id)} | fields,
     )
+    task_rules.check_start(task)
     series = None
     if draft.repetition:
         series = series_rules.start_series(uuid4(), user.id, draft.repetition, task.due)
@@ -87,19 +98,28 @@ async def edit(  # noqa: PLR0913 - what is edited, by whom, from which version
     expected: int | None,
     changes: dict[str, Any] | Callable[[Task], dict[str, Any]],
     repetition: Repetition | EllipsisType | None = ...,
+    places_it: bool = False,
 ) -> tuple[Task, TaskSeries | None]:
     """Change fields, and the series from this occurrence on if `repetition` is given (None ends it).
 
-    Changes that depend on the task are a function of it, called once it is locked.
+    Changes that depend on the task are a function of it, called once it is locked. `places_it`: its list or its parent
+    may be among them; its subtasks go with it.
     """
+    if places_it:
+        await people.lock(unit.connection, user_id)
     series, task = await _lock(unit, user_id, task_id, expected)
-    edited = task_rules.edit(task, context.now, **(changes(task) if callable(changes) else changes))
+    repeats = series is not None and series.is_alive if repetition is ... else repetition is not None
+    given = changes(task) if callable(changes) else changes
+    given = await places.settle(unit.connection, user_id, task, given, repeats=repeats)
+    edited = task_rules.edit(task, context.now, **given)
     if repetition is not ...:
         changed = await _edit_series(unit, series, edited, repetition)
         if changed is not series:
             renewed = edited if edited is not task else task_rules.renew(task, context.now)
             series, edited = changed, _join(renewed, changed)
-    await _store(unit, context, events.TASK_UPDATED, task, edited, series)
+    await store(unit, context, events.TASK_UPDATED, task, edited, series)
+    if edited.list_id != task.list_id:
+        await follow(unit, context, edited)
     return edited, series
 
 
@@ -109,7 +129,7 @@ async def complete(
     """Close a task as done; again changes nothing."""
     series, task = await _lock(unit, user_id, task_id, expected)
     done = task_rules.complete(task, context.now)
-    await _store(unit, context, events.TASK_COMPLETED, task, done, series)
+    await store(unit, context, events.TASK_COMPLETED, task, done, series)
     return done, series
 
 
@@ -119,13 +139,9 @@ async def reopen(
     """Undo closing. An untouched successor is withdrawn; closing again brings it back with the new date."""
     series, task = await _lock(unit, user_id, task_id, expected)
     opened = task_rules.reopen(task, context.now)
-    if opened is not task and series is not None and task.seq is not None:
-        if series.ended_seq == task.seq + 1:
-            series = replace(series, ended_seq=None)
-            await tasks.update_series(unit.connection, series)
-        if not series.deleted:  # of an ended series none would come back
-            await _withdraw_successor(unit, context, series, task.seq)
-    await _store(unit, context, events.TASK_REOPENED, task, opened, series)
+    if opened is not task:
+        series = await without_successor(unit, context, series, task)
+    await store(unit, context, events.TASK_REOPENED, task, opened, series)
     return opened, series
 
 
@@ -135,32 +151,35 @@ async def snooze(  # noqa: PLR0913 - whose reminder, which, until when
     """Remind once more at `until`. Raises `RuleError`."""
     series, task = await _lock(unit, user_id, task_id, None)
     snoozed = task_rules.snooze(task, context.now, until, instead_of)
-    await _store(unit, context, events.TASK_UPDATED, task, snoozed, series)
+    await store(unit, context, events.TASK_UPDATED, task, snoozed, series)
     return snoozed, series
 
 
 async def delete(  # noqa: PLR0913 - whose task, from which version, how much of it
     unit: Transaction, context: Context, user_id: int, task_id: UUID, *, expected: int | None, whole_series: bool | None
 ) -> None:
-    """Delete a task: one occurrence (its successor comes), or the series with every open one.
+    """Delete a task with its subtasks: one occurrence (its successor comes), or the series with every open one.
 
     Raises `RuleError` if that is not said.
     """
+    await people.lock(unit.connection, user_id)
     series, task = await _lock(unit, user_id, task_id, expected)
     if series is not None and series.is_alive and whole_series is None:
         raise RuleError(
             "scope", "the task repeats", "say scope=occurrence (the next one comes) or scope=series (none does)"
         )
     if series is not None and series.is_alive and not whole_series:
-        await _store(unit, context, events.TASK_DELETED, task, task_rules.skip(task, context.now), series)
+        await _bury(unit, context, task, task_rules.skip(task, context.now), series)
         return
+    along_with = None
     if series is not None and not series.deleted and whole_series:  # one that has run out may have been opened again
         series = replace(series, deleted=True)
         await tasks.update_series(unit.connection, series)
-        others = await tasks.open_occurrences(unit.connection, series.id)
-        gone = [(task_rules.delete(one, context.now), series) for one in others if one.id != task.id]
-        await store_all(unit, context, events.TASK_DELETED, gone)
-    await _store(unit, context, events.TASK_DELETED, task, task_rules.delete(task, context.now), series)
+        along_with = series.id
+        for one in await tasks.open_occurrences(unit.connection, series.id):
+            if one.id != task.id:
+                await _bury(unit, context, one, task_rules.delete(one, context.now, along_with=along_with), series)
+    await _bury(unit, context, task, task_rules.delete(task, context.now, along_with=along_with), series)
 
 
 async def add_user(unit: Transaction, email: str, name: str, zone: str) -> User:
@@ -201,6 +220,35 @@ async def store_all(
         await tasks.update(unit.connection, task, _change(event_type, task, series, context), context.now)
 
 
+async def follow(unit: Transaction, context: Context, parent: Task) -> None:
+    """Move the subtasks to the list that their parent is in now."""
+    for one in places.living(await tasks.subtasks(unit.connection, parent.id, lock=True)):
+        moved = task_rules.edit(one, context.now, list_id=parent.list_id)
+        await store(unit, context, events.TASK_UPDATED, one, moved, None)
+
+
+async def without_successor(
+    unit: Transaction, context: Context, series: TaskSeries | None, task: Task
+) -> TaskSeries | None:
+    """The series once an occurrence is open again: it has not ended there, and an untouched successor is withdrawn."""
+    if series is None or task.seq is None:
+        return series
+    if series.ended_seq == task.seq + 1:
+        series = replace(series, ended_seq=None)
+        await tasks.update_series(unit.connection, series)
+    if not series.deleted:  # of an ended series none would come back
+        await _withdraw_successor(unit, context, series, task.seq)
+    return series
+
+
+async def _bury(unit: Transaction, context: Context, task: Task, gone: Task, series: TaskSeries | None) -> None:
+    """Store a tombstone, and one for each subtask: they come back with their parent."""
+    await store(unit, context, events.TASK_DELETED, task, gone, series)
+    for one in places.living(await tasks.subtasks(unit.connection, task.id, lock=True)):
+        along = task_rules.delete(one, context.now, along_with=task.id)
+        await store(unit, context, events.TASK_DELETED, one, along, None)
+
+
 async def _lock(unit: Transaction, user_id: int, task_id: UUID, expected: int | None) -> tuple[TaskSeries | None, Task]:
     """Lock a user's task, its series first, and check the version the caller saw."""
     seen = await tasks.owned(unit.connection, task_id, user_id)
@@ -217,7 +265,7 @@ async def _lock(unit: Transaction, user_id: int, task_id: UUID, expected: int | 
     return series, task
 
 
-async def _store(  # noqa: PLR0913 - before, after and what goes with it
+async def store(  # noqa: PLR0913 - before, after and what goes with it
     unit: Transaction, context: Context, event_type: str, before: Task, after: Task, series: TaskSeries | None
 ) -> None:
     if after != before:
@@ -252,10 +300,15 @@ def _join(task: Task, series: TaskSeries | None) -> Task:
 
 
 async def _withdraw_successor(unit: Transaction, context: Context, series: TaskSeries, seq: int) -> None:
+    """Withdraw an occurrence that is, with its subtasks, as the series made it."""
     following = await tasks.occurrence(unit.connection, series.id, seq + 1)
-    if following is not None and following.is_open and not following.touched:
-        gone = task_rules.delete(following, context.now, withdrawn=True)
-        await store_all(unit, context, events.TASK_DELETED, [(gone, series)])
+    if following is None or not following.is_open or following.touched:
+        return
+    below = places.living(await tasks.subtasks(unit.connection, following.id, lock=True))
+    if not any(one.touched for one in below):
+        gone = [(following, series), *((one, None) for one in below)]
+        withdrawn = [(task_rules.delete(one, context.now, withdrawn=True), of) for one, of in gone]
+        await store_all(unit, context, events.TASK_DELETED, withdrawn)
 
 
 async def _letter(unit: Transaction, letter_id: int) -> letters.Letter:

@@ -141,15 +141,27 @@ async def _make(  # noqa: PLR0913 - all that an occurrence comes from
     said: OccurrenceDue,
     withdrawn: Task | None,
 ) -> None:
-    """Make the occurrence, or bring back the withdrawn one."""
+    """Make the occurrence, or bring back the withdrawn one; with the subtasks of its predecessor, open again."""
     made = task_rules.successor(predecessor, said.seq, _due(said, series.start.zone), context.now)
+    await _put(unit, context, series, made, withdrawn)
+    below = await tasks.subtasks(unit.connection, made.id, lock=True) if withdrawn else []
+    made_before = {one.id: one for one in below}
+    for one in await tasks.subtasks(unit.connection, predecessor.id):
+        if not one.deleted or one.deleted_with == predecessor.id:
+            copy = task_rules.subtask_of_successor(one, predecessor, made, context.now)
+            await _put(unit, context, None, copy, made_before.get(copy.id))
+
+
+async def _put(
+    unit: Transaction, context: Context, series: TaskSeries | None, made: Task, withdrawn: Task | None
+) -> None:
     if withdrawn is None:
         change = telling.change(
             events.TASK_CREATED, made, series, epoch=context.epoch, now=context.now, cause=context.cause
         )
         unit.tells = True
         await tasks.insert(unit.connection, made, change, context.now)
-    else:
+    elif withdrawn.withdrawn:
         revived = task_rules.revive(withdrawn, made, context.now)
         await commands.store_all(unit, context, events.TASK_UPDATED, [(revived, series)])
 

@@ -34,6 +34,25 @@ class Due:
         return to_instant(dt.datetime.combine(self._date, dt.time(23, 59, 59)), self.zone)
 
     @property
+    def begins(self) -> dt.datetime:
+        """The instant, or the first one of the day: from when on a start counts."""
+        if self.at is not None:
+            return self.at
+        return to_instant(dt.datetime.combine(self._date, dt.time()), self.zone)
+
+    @property
+    def local(self) -> dt.datetime:
+        """The wall time in its zone, midnight of a whole day."""
+        if self.at is not None:
+            return self.at.astimezone(zone_info(self.zone)).replace(tzinfo=None)
+        return dt.datetime.combine(self._date, dt.time())
+
+    def moved(self, by: dt.timedelta) -> "Due":
+        """The same later by `by`, on the calendar of its zone."""
+        later = self.local + by
+        return Due(self.zone, at=to_instant(later, self.zone)) if self.at else Due(self.zone, date=later.date())
+
+    @property
     def value(self) -> dt.datetime | dt.date:
         return self.at if self.at is not None else self._date
 
@@ -44,18 +63,21 @@ class Due:
         return self.date
 
 
-def parse_due(at: dt.datetime | None, date: dt.date | None, zone: str) -> Due | None:
-    """Read what a person gave. A time without offset is a wall time in `zone`. Raises `RuleError`."""
+def parse_due(at: dt.datetime | None, date: dt.date | None, zone: str, field: str = "due") -> Due | None:
+    """Read what a person gave. A time without offset is a wall time in `zone`. Raises `RuleError`.
+
+    `field` is the beginning of the names that the API has for the two.
+    """
     if at is not None and date is not None:
-        raise RuleError("due_date", "given together with due_at", "give one of them")
+        raise RuleError(f"{field}_date", f"given together with {field}_at", "give one of them")
     zone_info(zone)
     if at is not None:
-        check_year("due_at", at.year)
-        instant = wall_time("due_at", at, zone) if at.tzinfo is None else at.astimezone(dt.UTC)
-        check_year("due_at", instant.year)
+        check_year(f"{field}_at", at.year)
+        instant = wall_time(f"{field}_at", at, zone) if at.tzinfo is None else at.astimezone(dt.UTC)
+        check_year(f"{field}_at", instant.year)
         return Due(zone, at=instant)
     if date is not None:
-        check_year("due_date", date.year)
+        check_year(f"{field}_date", date.year)
         return Due(zone, date=date)
     return None
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID, uuid5
 
+from todo.domain import position as positions
 from todo.domain import reminder
-from todo.domain.due import Due
+from todo.domain.due import YEARS, Due
 from todo.domain.errors import RuleError
 from todo.domain.reminder import Instance
 
@@ -16,8 +17,10 @@ MAX_TITLE: Final = 500
 MAX_NOTES: Final = 20_000
 MAX_LABELS: Final = 20
 MAX_LABEL: Final = 50
+MAX_SUBTASKS: Final = 100
 PRIORITIES: Final = range(1, 5)  # 1 is the most urgent, 4 is none
 _OCCURRENCES: Final = UUID("6d0e8a0e-5d3c-4b0f-9a53-9f5b8a3f6c11")
+_SUBTASKS: Final = UUID("b8f1d1a4-2f0e-4c55-8f6e-1f6f3a0c7d92")
 
 
 class Status(enum.StrEnum):
@@ -51,6 +54,26 @@ class Task:
     closed_version: int | None = None
     touched: bool = True  # False while an occurrence is as the series made it: reopening its predecessor withdraws it
     withdrawn: bool = False
+    start: Due | None = None
+    list_id: UUID | None = None
+    parent_id: UUID | None = None
+    position: str | None = None  # in its owner's manual order; None: where it was made
+    deleted_with: UUID | None = None  # the parent or the series whose deletion took it along
+
+    @property
+    def place(self) -> str:
+        """Where it is in its owner's manual order."""
+        return self.position or positions.at(self.created_at, self.id)
+
+    @property
+    def zone(self) -> str | None:
+        """The zone its due and its start share."""
+        dated = self.due or self.start
+        return dated.zone if dated else None
+
+    @property
+    def deleted_at(self) -> dt.datetime | None:
+        return self.updated_at if self.deleted else None  # a tombstone is a task's last version
 
     @property
     def is_open(self) -> bool:
@@ -69,7 +92,7 @@ def check_title(title: str) -> str:
         raise RuleError("title", "it is empty", "say what is to be done")
     if len(clean) > MAX_TITLE:
         raise RuleError("title", f"it has {len(clean):,} characters", f"use at most {MAX_TITLE}; notes hold the rest")
-    _check_text("title", clean)
+    check_text("title", clean)
     return clean
 
 
@@ -77,7 +100,7 @@ def check_notes(notes: str) -> str:
     """Notes are text of any lines. Raises `RuleError`."""
     if len(notes) > MAX_NOTES:
         raise RuleError("notes", f"they have {len(notes):,} characters", f"use at most {MAX_NOTES:,}")
-    _check_text("notes", notes)
+    check_text("notes", notes)
     return notes
 
 
@@ -89,8 +112,16 @@ def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
     for label in clean:
         if not 0 < len(label) <= MAX_LABEL:
             raise RuleError("labels", f"{label[:60]!r} has {len(label)} characters", f"use 1 to {MAX_LABEL}")
-        _check_text("labels", label)
+        check_text("labels", label)
     return clean
+
+
+def check_start(task: Task) -> Task:
+    """A task starts before it is due. Raises `RuleError`."""
+    if task.start is not None and task.due is not None and task.start.begins > task.due.sort_key:
+        field = "start_at" if task.start.at else "start_date"
+        raise RuleError(field, "it is after the due date", "start earlier, or move the due date too")
+    return task
 
 
 def remind(task: Task, now: dt.datetime) -> Task:
@@ -107,6 +138,8 @@ def edit(task: Task, now: dt.datetime, **changes: object) -> Task:
     edited = replace(task, **changes)  # type: ignore[arg-type]  # the API's model names the fields
     if edited == task:
         return task
+    if (edited.start, edited.due) != (task.start, task.due):
+        check_start(edited)
     if edited.due != task.due and not task.is_open:
         raise RuleError("due_at", "the task is closed", "reopen it first")
     return _next(remind(edited, now) if edited.is_open else edited, now, touched=True)
@@ -139,11 +172,35 @@ def reopen(task: Task, now: dt.datetime) -> Task:
     return _next(remind(opened, now), now, touched=True)
 
 
-def delete(task: Task, now: dt.datetime, *, withdrawn: bool = False) -> Task:
-    """Leave a tombstone. `withdrawn` marks an occurrence that its series takes back, and may bring again."""
+def delete(task: Task, now: dt.datetime, *, withdrawn: bool = False, along_with: UUID | None = None) -> Task:
+    """Leave a tombstone. `withdrawn` marks an occurrence that its series takes back, and may bring again.
+
+    `along_with` is the parent or the series whose deletion takes it along: restoring that brings it back.
+    """
     if task.deleted:
         return task
-    return replace(_next(task, now, touched=not withdrawn), deleted=True, withdrawn=withdrawn)
+    gone = _next(task, now, touched=not withdrawn)
+    return replace(gone, deleted=True, withdrawn=withdrawn, deleted_with=along_with)
+
+
+def restore(task: Task, now: dt.datetime) -> Task:
+    """Take a task out of the trash; a skipped occurrence is open again. Firings that passed meanwhile are skipped."""
+    if not task.deleted or task.withdrawn:
+        return task
+    back = replace(_next(task, now, touched=True), deleted=False, deleted_with=None)
+    if back.status is Status.SKIPPED:
+        back = replace(back, status=Status.OPEN, closed_at=None, closed_version=None)
+    if not back.is_open:
+        return back
+    return remind(replace(back, instances=tuple(one for one in back.instances if one.dismissed)), now)
+
+
+def dismiss(task: Task, now: dt.datetime, text: str) -> Task:
+    """Turn off what one reminder would still fire. Raises `RuleError`."""
+    if not task.is_open:
+        raise RuleError("task", "it is closed", "reopen it first")
+    own = _own_reminder(task, text)
+    return edit(task, now, instances=reminder.dismiss(task.instances, own.text))
 
 
 def snooze(task: Task, now: dt.datetime, until: dt.datetime, instead_of: str | None) -> Task:
@@ -183,7 +240,6 @@ def successor(task: Task, seq: int, due: Due, now: dt.datetime) -> Task:
     """The next occurrence of a series, made from its predecessor. Reminders at fixed instants stay behind."""
     if task.series_id is None:
         raise AssertionError("only a task of a series has a successor")
-    relative = tuple(text for text in task.reminders if reminder.parse_reminder(text).at is None)
     made = Task(
         id=occurrence_id(task.series_id, seq),
         user_id=task.user_id,
@@ -193,7 +249,11 @@ def successor(task: Task, seq: int, due: Due, now: dt.datetime) -> Task:
         labels=task.labels,
         due=due,
         scheduled=due,
-        reminders=relative,
+        start=_moved_with(task.start, task.scheduled or task.due, due),
+        list_id=task.list_id,
+        parent_id=task.parent_id,
+        position=task.place,
+        reminders=_relative_reminders(task),
         series_id=task.series_id,
         seq=seq,
         created_at=now,
@@ -201,6 +261,44 @@ def successor(task: Task, seq: int, due: Due, now: dt.datetime) -> Task:
         touched=False,
     )
     return remind(made, now)
+
+
+def subtask_of_successor(subtask: Task, predecessor: Task, made: Task, now: dt.datetime) -> Task:
+    """A subtask of the occurrence before, open again under the one that was made, its dates as far from due as before.
+
+    Its id follows from the two, so that it is made once.
+    """
+    before = predecessor.scheduled or predecessor.due
+    copy = Task(
+        id=uuid5(_SUBTASKS, f"{made.id}/{subtask.id}"),
+        user_id=subtask.user_id,
+        title=subtask.title,
+        notes=subtask.notes,
+        priority=subtask.priority,
+        labels=subtask.labels,
+        due=_moved_with(subtask.due, before, made.due),
+        start=_moved_with(subtask.start, before, made.due),
+        list_id=made.list_id,
+        parent_id=made.id,
+        position=subtask.place,
+        reminders=_relative_reminders(subtask),
+        created_at=now,
+        updated_at=now,
+        touched=False,
+    )
+    return remind(copy, now)
+
+
+def _moved_with(dated: Due | None, before: Due | None, after: Due | None) -> Due | None:
+    """A date as far from the later due, on the calendar, as it was from the earlier one."""
+    if dated is None or before is None or after is None:
+        return dated
+    by = after.local - before.local if dated.at and before.at and after.at else after.local.date() - before.local.date()
+    return dated.moved(by) if (dated.local + by).year in YEARS else None
+
+
+def _relative_reminders(task: Task) -> tuple[str, ...]:
+    return tuple(text for text in task.reminders if reminder.parse_reminder(text).at is None)
 
 
 def revive(withdrawn: Task, anew: Task, now: dt.datetime) -> Task:
@@ -232,7 +330,8 @@ def _next(task: Task, now: dt.datetime, *, touched: bool | None = None) -> Task:
     )
 
 
-def _check_text(field: str, text: str) -> None:
+def check_text(field: str, text: str) -> None:
+    """Text that can be stored and shown. Raises `RuleError`."""
     strange = next((character for character in text if character < " " and character not in "\t\r\n"), None)
     if strange is not None:
         raise RuleError(field, f"it contains the control character U+{ord(strange):04X}", "remove the character")

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -65,20 +65,25 @@ def execute(op: ModuleType, statements: Sequence[str]) -> None:
 
 
 def create_index(op: ModuleType, name: str, on: str, *, unique: bool = False) -> None:
-    """Index a table that is in use: nobody waits. `on` is what follows ON. To be the only thing a revision does.
+    """Index a table that is in use: nobody waits. `on` is what follows ON. To be the only thing a revision does."""
+    create_indexes(op, {name: on}, unique=unique)
 
-    One that was cut short leaves an index that is not valid, which goes first.
+
+def create_indexes(op: ModuleType, indexes: Mapping[str, str], *, unique: bool = False) -> None:
+    """Several at once, by name.
+
+    A revision that was cut short begins anew: what it leaves may be an index that is not valid, so each goes first.
     """
+    kind = "UNIQUE INDEX" if unique else "INDEX"
+    built = (
+        (f"DROP INDEX CONCURRENTLY IF EXISTS {name}", f"CREATE {kind} CONCURRENTLY {name} ON {on}")
+        for name, on in indexes.items()
+    )
     with op.get_context().autocommit_block():
-        execute(
-            op,
-            (
-                "SET lock_timeout = 0",  # it waits for older transactions, and nobody waits for it meanwhile
-                f"DROP INDEX CONCURRENTLY IF EXISTS {name}",
-                f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY {name} ON {on}",
-                f"SET lock_timeout = '{LOCK_TIMEOUT}'",
-            ),
-        )
+        execute(op, ["SET lock_timeout = 0"])  # it waits for older transactions, and nobody waits for it meanwhile
+        for statements in built:
+            execute(op, statements)
+        execute(op, [f"SET lock_timeout = '{LOCK_TIMEOUT}'"])
 
 
 def _config(folder: Path) -> Config:

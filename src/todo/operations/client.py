@@ -125,6 +125,12 @@ class Task(msgspec.Struct, frozen=True):
     created_at: dt.datetime
     updated_at: dt.datetime
     closed_at: dt.datetime | None
+    start_at: dt.datetime | None = None
+    start_date: dt.date | None = None
+    list_id: UUID | None = None
+    parent_id: UUID | None = None
+    position: str = ""
+    deleted_at: dt.datetime | None = None
     reminder_history: tuple[Reminder, ...] = ()
 
 

@@ -48,17 +48,39 @@ async def now(api: Api) -> str:
     return str((await api.get("/changes", cursor=feed.NOW)).body["cursor"])
 
 
+async def everything(api: Api) -> list[dict[str, Any]]:
+    page: dict[str, Any] = (await api.get("/changes")).body
+    found = list(page["changes"])
+    while page["more"]:
+        page = (await api.get("/changes", cursor=page["cursor"])).body
+        found += page["changes"]
+    return found
+
+
 class TestPages:
     async def test_everything_first_and_then_what_changed(self, api: Api) -> None:
         task = await api.task(title="Pay rent")
         first = (await api.get("/changes")).body
         value = {name: part for name, part in task.items() if name != "reminder_history"}
         entry = {"kind": "task", "id": task["id"], "version": 1, "deleted": False, "value": value}
-        assert (first["changes"], first["more"], first["reset"]) == ([entry], False, False)
+        assert (first["changes"], first["more"], first["reset"]) == ([entry], True, False)
+        first = (await api.get("/changes", cursor=first["cursor"])).body  # other kinds: none
+        assert (first["changes"], first["more"]) == ([], False)
         assert (await api.get("/changes", cursor=first["cursor"])).body["changes"] == []
         changed = await edit(api, task, "Pay the rent")
         (again,) = (await api.get("/changes", cursor=first["cursor"])).body["changes"]
         assert (again["version"], again["value"]) == (2, changed)
+
+    async def test_lists_change_too(self, api: Api) -> None:
+        begun = await now(api)
+        made = (await api.call("POST", "/lists", {"name": "Home"})).body
+        (told,) = (await api.get("/changes", cursor=begun)).body["changes"]
+        assert told == {"kind": "list", "id": made["id"], "version": 1, "deleted": False, "value": made}
+        between = await now(api)
+        assert (await api.call("DELETE", f"/lists/{made['id']}", if_match="*")).status == 204
+        (told,) = (await api.get("/changes", cursor=between)).body["changes"]
+        assert told == {"kind": "list", "id": made["id"], "version": 2, "deleted": True, "value": None}
+        assert [one["kind"] for one in await everything(api)] == []
 
     @pytest.mark.parametrize("cursor", ["x", "%%", "W10", "bm93", "é", "WzEsMiwzXQ", "a" * 200])
     async def test_what_is_no_cursor_is_refused(self, api: Api, cursor: str) -> None:
@@ -221,8 +243,9 @@ class TestReplicas:
                 assert (await there.take(1))[0].data["value"] == task
                 assert (await here.take(1))[0].data["value"] == task
                 changed = await edit(other, task, "there")
-                assert (await here.take(1))[0].data["value"] == changed
-                assert (await there.take(1))[0].data["value"] == changed
+                # A change may be told twice: readers go by the version.
+                assert (await here.until(task["id"], 2))[-1].data["value"] == changed
+                assert (await there.until(task["id"], 2))[-1].data["value"] == changed
 
     async def test_a_reader_may_go_on_with_the_other_one(self, pair: tuple[Running, Running]) -> None:
         async with client(pair[0]) as one, client(pair[1]) as made:

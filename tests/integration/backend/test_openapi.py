@@ -17,7 +17,7 @@ from tests.integration.backend.callers import EVERYTHING, Guarded
 from tests.integration.backend.service import APP_TOKEN
 
 FEW: Any = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-OPERATIONS = 22
+OPERATIONS = 28
 ENDLESS = "/changes/stream"
 CONFORMS = (
     "not_a_server_error",
@@ -47,11 +47,16 @@ def things(guarded: Guarded, token: str) -> dict[str, Any]:
     task: dict[str, Any] = {"title": "there", "due_at": "2031-05-06T12:00:00Z", "recurrence": {"rule": "FREQ=DAILY"}}
     headers = {"authorization": f"Bearer {token}"}
     made = requests.post(f"{guarded.base}/tasks", json=task, headers=headers, timeout=10).json()
+    listed = requests.get(f"{guarded.base}/lists", headers=headers, timeout=10).json()["lists"]
+    if not listed:
+        named = {"name": "there"}
+        listed = [requests.post(f"{guarded.base}/lists", json=named, headers=headers, timeout=10).json()]
     poison = f'{{"id": "{made["id"]}", "type": "todo.strange.v1", "subject": "s", "data": {{}}}}'
     sidecar = {"dapr-api-token": APP_TOKEN}
     requests.post(f"{guarded.base}/events/task-occurrences", poison, headers=sidecar, timeout=10).raise_for_status()
     letters = requests.get(f"{guarded.base}/dead-letters?limit=1", headers=headers, timeout=10).json()
-    return {"task_id": made["id"], "user_id": 1, "letter_id": letters["dead_letters"][0]["id"], "If-Match": "*"}
+    letter = letters["dead_letters"][0]["id"]
+    return {"task_id": made["id"], "list_id": listed[0]["id"], "user_id": 1, "letter_id": letter, "If-Match": "*"}
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["as documented", "otherwise"])

@@ -20,6 +20,7 @@ SECRET = "what only Bob may know"  # noqa: S105 - the text of a task
 DUE = {"due_at": "2031-05-06T12:00:00Z", "reminders": ["-PT1H"]}
 TABLES = {
     "tasks": "user_id = $1",
+    "lists": "user_id = $1",
     "series": "user_id = $1",
     "task_history": "task_id IN (SELECT id FROM backend.tasks WHERE user_id = $1)",
     "users": "id = $1",
@@ -35,8 +36,13 @@ TASK_CALLS = (
     ("POST", "/complete"),
     ("POST", "/reopen"),
     ("POST", "/snooze"),
+    ("POST", "/move"),
+    ("POST", "/restore"),
 )
-BODIES: list[Any] = [None, {"title": "Mallory's"}, {"until": "2031-05-06T11:30:00Z"}, {"recurrence": None}]
+LIST_CALLS = (("GET", ""), ("PATCH", "/{0}"), ("DELETE", "/{0}"))
+BODIES: list[Any] = [
+    None, {"title": "Mallory's"}, {"until": "2031-05-06T11:30:00Z"}, {"recurrence": None}, {"after": None},
+]  # fmt: skip
 
 
 @dataclass
@@ -47,6 +53,7 @@ class Owners:
     mallory: Api
     bob: Api
     tasks: list[dict[str, Any]]
+    lists: list[dict[str, Any]]
     key: str  # an Idempotency-Key that Bob used
 
     async def bobs(self) -> dict[str, list[str]]:
@@ -104,13 +111,15 @@ async def _furnished(guarded: Guarded, mallory: Api, bob: Api) -> Owners:
     ]
     await bob.post(f"/tasks/{tasks[2]['id']}/complete", idempotency_key="bobs")
     await bob.call("DELETE", f"/tasks/{tasks[3]['id']}")
-    return Owners(guarded.url, mallory, bob, tasks, "bobs")
+    lists = [(await bob.post("/lists", {"name": SECRET})).body]
+    await mallory.post("/lists", {"name": "Mallory's own"})
+    return Owners(guarded.url, mallory, bob, tasks, lists, "bobs")
 
 
 @st.composite
 def calls(draw: st.DrawFn) -> tuple[str, str, dict[str, str], Any, dict[str, str]]:
     """A call with ids of Bob's: method, path with a place for a task, query, body, headers."""
-    kind = draw(st.sampled_from(("task", "task", "task", "list", "create")))
+    kind = draw(st.sampled_from(("task", "task", "task", "list", "create", "lists")))
     query = draw(
         st.fixed_dictionaries({}, optional={"user_id": st.sampled_from(("bob", "mallory", "1", "0")),
                                             "scope": st.sampled_from(("occurrence", "series"))})
@@ -129,8 +138,11 @@ def calls(draw: st.DrawFn) -> tuple[str, str, dict[str, str], Any, dict[str, str
         method, suffix = draw(st.sampled_from(TASK_CALLS))
         number = draw(st.integers(0, 3))
         return method, f"/tasks/{{{number}}}{suffix}", query, draw(st.sampled_from(BODIES)), headers
+    if kind == "lists":
+        method, suffix = draw(st.sampled_from(LIST_CALLS))
+        return method, f"/lists{suffix}", query, draw(st.sampled_from((None, {"name": "x"}, {"after": None}))), headers
     if kind == "list":
-        query["status"] = draw(st.sampled_from(("open", "all", "done", "skipped")))
+        query["status"] = draw(st.sampled_from(("open", "all", "done", "skipped", "trash")))
         query |= draw(st.fixed_dictionaries({}, optional={"q": st.just(SECRET[:8]), "label": st.just("home"),
                                                           "sort": st.sampled_from(("created", "due"))}))  # fmt: skip
         return "GET", "/tasks", query, None, headers
@@ -159,16 +171,16 @@ async def _harmless(owners: Owners, call: tuple[str, str, dict[str, str], Any, d
     query = {name: str(people.get(value, value)) for name, value in query.items()}
     if body and "user_id" in body:
         body = body | {"user_id": people.get(body["user_id"], body["user_id"])}
-    path = path.format(*(task["id"] for task in owners.tasks))
+    path = path.format(*(one["id"] for one in (owners.lists if path.startswith("/lists") else owners.tasks)))
     answer = await owners.mallory.call(method, path, body, query=query, **headers)
     _check(owners, call, answer)
 
 
 def _check(owners: Owners, call: object, answer: Answer) -> None:
     said = json.dumps(answer.body)
-    for bobs in (SECRET, *(task["id"] for task in owners.tasks), f'"user_id": {owners.bob.user_id},'):
+    for bobs in (SECRET, *(one["id"] for one in owners.tasks + owners.lists), f'"user_id": {owners.bob.user_id},'):
         assert bobs not in said, (call, answer)
-    if answer.status < 400:
+    if answer.status < 400 and "lists" not in answer.body:
         listed = answer.body.get("tasks", [answer.body])
         assert {one["user_id"] for one in listed} <= {owners.mallory.user_id}, (call, answer)
 
@@ -179,7 +191,13 @@ def test_what_is_not_ones_own_is_as_if_it_were_nowhere(owners: Owners, loop: asy
     async def run() -> None:
         nowhere = "0190b4f1-0000-7000-8000-000000000000"
         for method, suffix in TASK_CALLS:
-            body = {"until": "2031-05-06T11:30:00Z"} if suffix == "/snooze" else {} if method == "PATCH" else None
+            body = (
+                {"until": "2031-05-06T11:30:00Z"}
+                if suffix == "/snooze"
+                else {}
+                if method == "PATCH" or suffix == "/move"
+                else None
+            )
             for task in owners.tasks:
                 answers = [
                     await owners.mallory.call(method, f"/tasks/{one}{suffix}", body, if_match="*")

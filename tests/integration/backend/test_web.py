@@ -51,7 +51,7 @@ async def test_the_page_names_only_files_that_are_there(http: aiohttp.ClientSess
     async with http.get("/", headers=PLAIN) as answer:
         page = await answer.text()
     assert answer.content_type == "text/html"
-    for path in ("/manifest.webmanifest", "/assets/app.css", "/assets/app.js"):
+    for path in ("/manifest.webmanifest", "/assets/app.css", "/assets/app/main.js"):
         assert f'"{path}"' in page
         assert path in FILES
 

@@ -22,7 +22,10 @@ NOW: Final = "now"
 LONGEST_CURSOR: Final = 200
 
 # How the rows of a kind are shown.
-SHOWN: Final[dict[str, Callable[[Row], dict[str, Any]]]] = {"task": models.listed_out}
+SHOWN: Final[dict[str, Callable[[Row], dict[str, Any]]]] = {
+    "task": models.listed_out,
+    "list": models.list_row_out,
+}
 
 _NAMES: Final = tuple(KINDS)
 _Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]

@@ -9,8 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from todo.backend.auth.scopes import Scope
+from todo.backend.places import PLACES
 from todo.backend.store.people import ADDRESS, LONGEST_ADDRESS, LONGEST_NAME, Owner
-from todo.domain import reminder
+from todo.domain import reminder, tasklist
 from todo.domain.due import Due, parse_due
 from todo.domain.recurrence import Mode, Policy
 from todo.domain.series import Repetition, TaskSeries
@@ -43,7 +44,10 @@ Day = Annotated[
     Field(strict=False, json_schema_extra={"format": "date"}),
 ]
 
+Id = Annotated[UUID, Field(strict=False)]
+
 DUE_FIELDS: Final = frozenset({"due_at", "due_date", "zone"})
+START_FIELDS: Final = frozenset({"start_at", "start_date", "zone"})
 
 
 class _Input(BaseModel):
@@ -81,6 +85,10 @@ class TaskIn(_Input):
     labels: list[Text] = []
     reminders: list[Text] = Field([], description="ISO 8601 durations relative to due (-PT1H), or instants")
     recurrence: RecurrenceIn | None = None
+    start_at: Instant | None = Field(None, description="when it can begin; like due_at, and in the same zone")
+    start_date: Day | None = None
+    list_id: Id | None = None
+    parent_id: Id | None = Field(None, description="the task it is a subtask of: one level, in the same list")
 
     def fields(self, user: Owner) -> dict[str, Any]:
         """The checked fields of a `Task`, title excepted. Raises `RuleError`."""
@@ -90,7 +98,8 @@ class TaskIn(_Input):
             "priority": self.priority,
             "labels": check_labels(self.labels),
             "reminders": reminder.parse_reminders(self.reminders),
-        }
+            "start": parse_due(self.start_at, self.start_date, self.zone or user.zone, "start"),
+        } | {name: value for name in PLACES if (value := getattr(self, name)) is not None}
 
 
 class TaskPatch(_Input):
@@ -105,8 +114,16 @@ class TaskPatch(_Input):
     labels: list[Text] | None = None
     reminders: list[Text] | None = None
     recurrence: RecurrenceIn | None = None
+    start_at: Instant | None = None
+    start_date: Day | None = None
+    list_id: Id | None = None
+    parent_id: Id | None = None
 
-    def changes(self, before: Due | None, user: Owner) -> dict[str, Any]:
+    @property
+    def places_it(self) -> bool:
+        return bool(self.model_fields_set & PLACES)
+
+    def changes(self, before: Task, user: Owner) -> dict[str, Any]:
         """The checked changes to a `Task`. Raises `RuleError`."""
         given = self.model_fields_set
         changes: dict[str, Any] = {}
@@ -120,18 +137,20 @@ class TaskPatch(_Input):
             changes["labels"] = check_labels(self.labels or [])
         if "reminders" in given:
             changes["reminders"] = reminder.parse_reminders(self.reminders or [])
+        zone = self.zone or before.zone or user.zone
         if given & DUE_FIELDS:
-            changes["due"] = self._due(before, user)
-        return changes
+            changes["due"] = self._dated("due", before.due, zone)
+        if given & START_FIELDS:
+            changes["start"] = self._dated("start", before.start, zone)
+        return changes | {name: getattr(self, name) for name in given & PLACES}
 
-    def _due(self, before: Due | None, user: Owner) -> Due | None:
-        """The due that results: giving an instant replaces a day and the other way round; null clears its own kind."""
-        zone = self.zone or (before.zone if before else user.zone)
-        at, date = self.due_at, self.due_date
+    def _dated(self, field: str, before: Due | None, zone: str) -> Due | None:
+        """The date that results: giving an instant replaces a day and the other way round; null clears its own kind."""
+        at, date = getattr(self, f"{field}_at"), getattr(self, f"{field}_date")
         if at is None and date is None and before is not None:
-            at = None if "due_at" in self.model_fields_set else before.at
-            date = None if "due_date" in self.model_fields_set else before.date
-        return parse_due(at, date, zone)
+            at = None if f"{field}_at" in self.model_fields_set else before.at
+            date = None if f"{field}_date" in self.model_fields_set else before.date
+        return parse_due(at, date, zone, field)
 
 
 class SnoozeIn(_Input):
@@ -139,6 +158,45 @@ class SnoozeIn(_Input):
 
     until: Instant = Field(description="an instant with an offset")
     reminder: Text | None = Field(None, description="the reminder this replaces, if it is still to come")
+
+
+class MoveIn(_Input):
+    """Where a task goes; its list and its parent stay if they are not given."""
+
+    after: Id | None = Field(None, description="the task it comes after in the manual order; null: before all others")
+    list_id: Id | None = None
+    parent_id: Id | None = None
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.model_fields_set & PLACES}
+
+
+class ListIn(_Input):
+    """A new list."""
+
+    name: Text = Field(examples=["Work"])
+    color: str | None = Field(None, max_length=20, examples=["#1f6feb"])
+
+
+class ListPatch(_Input):
+    """Changes to a list: fields that are absent stay."""
+
+    name: Text | None = None
+    color: str | None = Field(None, max_length=20)
+    after: Id | None = Field(None, description="the list it comes after; null: before all others")
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The checked changes to a `TaskList`. Raises `RuleError`."""
+        changes: dict[str, Any] = {}
+        if "name" in self.model_fields_set:
+            changes["name"] = tasklist.check_name(self.name or "")
+        if "color" in self.model_fields_set:
+            changes["color"] = tasklist.check_color(self.color)
+        if "after" in self.model_fields_set:
+            changes["after"] = self.after
+        return changes
 
 
 class PreviewIn(_Input):
@@ -241,6 +299,12 @@ class TaskOut(BaseModel):
     created_at: dt.datetime
     updated_at: dt.datetime
     closed_at: dt.datetime | None
+    start_at: dt.datetime | None
+    start_date: dt.date | None
+    list_id: UUID | None
+    parent_id: UUID | None
+    position: str = Field(description="its place in the manual order; sorts bytewise")
+    deleted_at: dt.datetime | None
 
 
 class TaskDetail(TaskOut):
@@ -254,14 +318,26 @@ class TaskList(BaseModel):
     next_cursor: str | None = Field(description="give it back as `cursor` for the next page; null on the last")
 
 
+class ListOut(BaseModel):
+    """A list of tasks. `version` is also its ETag."""
+
+    id: UUID
+    name: str
+    color: str | None
+    position: str
+    version: int
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
 class ChangeOut(BaseModel):
     """A thing that changed, as it is now. Take it unless you have a higher version."""
 
-    kind: Literal["task"]
+    kind: Literal["task", "list"]
     id: UUID
     version: int
     deleted: bool
-    value: TaskOut | None = Field(description="null once it is deleted")
+    value: TaskOut | ListOut | None = Field(description="null once it is deleted")
 
 
 class ChangeList(BaseModel):
@@ -271,6 +347,10 @@ class ChangeList(BaseModel):
     reset: bool = Field(
         description="forget what you have: the cursor was of another database, and all there is follows"
     )
+
+
+class ListsOut(BaseModel):
+    lists: list[ListOut]
 
 
 class WhyOut(BaseModel):
@@ -326,7 +406,7 @@ class PipelineOut(BaseModel):
 
 def task_out(task: Task, series: TaskSeries | None) -> dict[str, Any]:
     """A task in the shape of `TaskOut`."""
-    due = task.due
+    due, start = task.due, task.start
     return {
         "id": task.id,
         "user_id": task.user_id,
@@ -336,7 +416,7 @@ def task_out(task: Task, series: TaskSeries | None) -> dict[str, Any]:
         "status": task.status,
         "due_at": due.at if due else None,
         "due_date": due.date if due else None,
-        "zone": due.zone if due else None,
+        "zone": task.zone,
         "priority": task.priority,
         "labels": task.labels,
         "reminders": task.reminders,
@@ -344,7 +424,23 @@ def task_out(task: Task, series: TaskSeries | None) -> dict[str, Any]:
         "created_at": task.created_at,
         "updated_at": task.updated_at,
         "closed_at": task.closed_at,
+        "start_at": start.at if start else None,
+        "start_date": start.date if start else None,
+        "list_id": task.list_id,
+        "parent_id": task.parent_id,
+        "position": task.place,
+        "deleted_at": task.deleted_at,
     }
+
+
+def list_out(one: tasklist.TaskList) -> dict[str, Any]:
+    """A list in the shape of `ListOut`."""
+    return {name: getattr(one, name) for name in ListOut.model_fields}
+
+
+def list_row_out(row: Row) -> dict[str, Any]:
+    """A row of a list of tasks in the shape of `ListOut`."""
+    return {name: row[name] for name in ListOut.model_fields}
 
 
 _LISTED: Final = tuple(name for name in TaskOut.model_fields if name != "recurrence")

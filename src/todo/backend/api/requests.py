@@ -286,7 +286,16 @@ class BodyLimit:
 
 
 _METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
-_PUBLIC: Final = ("/tasks", "/me", "/users", "/dead-letters", "/occurrences", "/pipeline", "/changes")
+_PUBLIC: Final = (
+    "/changes",
+    "/dead-letters",
+    "/lists",
+    "/me",
+    "/occurrences",
+    "/pipeline",
+    "/tasks",
+    "/users",
+)
 _ENDLESS: Final = frozenset({"/changes/stream"})
 
 

@@ -7,13 +7,14 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from todo.backend import commands, views
+from todo.backend import commands, organising, views
 from todo.backend.api import models, requests
-from todo.backend.api.models import PreviewIn, SnoozeIn, TaskIn, TaskPatch
+from todo.backend.api.models import MoveIn, PreviewIn, SnoozeIn, TaskIn, TaskPatch
 from todo.backend.api.problems import answers
 from todo.backend.api.requests import Expected, IdempotencyKey, Reader, TheBackend, Writer
 from todo.backend.auth.scopes import Scope
 from todo.backend.commands import Draft, NotFoundError
+from todo.backend.store import people
 from todo.backend.store import tasks as store
 from todo.domain import series as series_rules
 from todo.domain.due import parse_due
@@ -42,13 +43,17 @@ async def create(
     user = await requests.owner(request, body.user_id)
     draft = Draft(check_title(body.title), body.fields(user), body.recurrence.repetition if body.recurrence else None)
     context = backend.context(request)
-    if idempotency_key is None and draft.repetition is None:  # one statement needs no transaction around it
+    if (
+        idempotency_key is None and draft.repetition is None and not draft.is_placed
+    ):  # one statement needs no transaction around it
         created = await commands.create(backend.database.pool, context, user, draft)
         backend.database.wake_relay()
         return _created(*created)
 
     async def act(unit: Transaction) -> Response:
         unit.tells = True
+        if draft.is_placed:
+            await people.lock(unit.connection, user.id)
         return _created(*await commands.create(unit.connection, context, user, draft))
 
     return await requests.act_once(backend, request, user.id, idempotency_key, act)
@@ -59,14 +64,19 @@ async def list_tasks(  # noqa: PLR0913 - filters
     backend: TheBackend,
     user: Reader,
     *,
-    status: Annotated[Literal["open", "done", "skipped", "all"], Query()] = "open",
+    status: Annotated[Literal["open", "done", "skipped", "all", "trash"], Query()] = "open",
     label: Annotated[str | None, Query(max_length=50)] = None,
     q: Annotated[str | None, Query(max_length=200, description="text in title or notes")] = None,
     sort: Annotated[Literal["created", "due"], Query(description="newest first, or soonest due first")] = "created",
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Limit = 100,
+    list_id: UUID | None = None,
+    parent_id: UUID | None = None,
 ) -> Response:
-    """A page of tasks. It starts after the last row of the page before, whatever came and went meanwhile."""
+    """A page of tasks, or of the trash, what came there last first.
+
+    It starts after the last row of the page before, whatever came and went meanwhile.
+    """
     by_due = sort == "due"
     page = store.Page(
         user.id,
@@ -76,10 +86,13 @@ async def list_tasks(  # noqa: PLR0913 - filters
         by_due=by_due,
         after=requests.read_cursor(cursor),
         limit=limit,
+        list_id=list_id,
+        parent_id=parent_id,
     )
     found = await store.page(backend.database.pool, page)
+    column = store.sort_column(page.status, by_due=by_due)
     return requests.answer(
-        {"tasks": [models.listed_out(row) for row in found], "next_cursor": _next_cursor(found, limit, by_due=by_due)}
+        {"tasks": [models.listed_out(row) for row in found], "next_cursor": _next_cursor(found, limit, column)}
     )
 
 
@@ -106,8 +119,9 @@ async def edit(  # noqa: PLR0913 - the task and the request
             user.id,
             task_id,
             expected=version,
-            changes=lambda before: body.changes(before.due, user),
+            changes=lambda before: body.changes(before, user),
             repetition=repetition if given else ...,
+            places_it=body.places_it,
         )
     return _changed(task, series)
 
@@ -150,6 +164,32 @@ async def snooze(task_id: UUID, body: SnoozeIn, request: Request, backend: TheBa
     return _changed(task, series)
 
 
+@router.post("/tasks/{task_id}/move", response_model=models.TaskOut, responses=answers(404, 412, 413))
+async def move(  # noqa: PLR0913 - the task and the request
+    task_id: UUID, body: MoveIn, request: Request, backend: TheBackend, user: Writer, expected: Expected
+) -> Response:
+    """Move a task behind another one in the manual order, which all lists share, and into a list or under a parent."""
+    async with backend.database.transaction() as unit:
+        task, series = await organising.move(
+            unit,
+            backend.context(request),
+            user.id,
+            task_id,
+            expected=requests.optional(expected),
+            after=body.after,
+            changes=body.changes,
+        )
+        return _changed(task, series)
+
+
+@router.post("/tasks/{task_id}/restore", response_model=models.TaskOut, responses=answers(404, 409, 412))
+async def restore(task_id: UUID, request: Request, backend: TheBackend, user: Writer, expected: Expected) -> Response:
+    """Take a task out of the trash, with what its deletion took along. A task that is not there stays as it is."""
+    async with backend.database.transaction() as unit:
+        context = backend.context(request)
+        return _changed(*await organising.restore(unit, context, user.id, task_id, requests.optional(expected)))
+
+
 @router.delete("/tasks/{task_id}", status_code=204, responses=answers(404, 412))
 async def delete(  # noqa: PLR0913 - the task and the request
     task_id: UUID,
@@ -161,7 +201,10 @@ async def delete(  # noqa: PLR0913 - the task and the request
         Literal["occurrence", "series"] | None, Query(description="which, for a task that repeats")
     ] = None,
 ) -> Response:
-    """Delete a task. Of one that repeats, say whether this occurrence (the next one comes) or the series."""
+    """Delete a task with its subtasks; `restore` brings them back.
+
+    Of one that repeats, say whether this occurrence (the next one comes) or the series.
+    """
     async with backend.database.transaction() as unit:
         await commands.delete(
             unit,
@@ -218,11 +261,11 @@ def _changed(task: Task, series: TaskSeries | None) -> Response:
     return requests.answer(models.task_out(task, series), version=task.version)
 
 
-def _next_cursor(found: Sequence[Row], limit: int, *, by_due: bool) -> str | None:
+def _next_cursor(found: Sequence[Row], limit: int, column: str) -> str | None:
     if len(found) < limit:
         return None
     last = found[-1]
-    return requests.write_cursor(last["due_sort" if by_due else "created_at"], last["id"])
+    return requests.write_cursor(last[column], last["id"])
 
 
 def _plain(field: str, text: str | None) -> Any:  # noqa: ANN401 - the same value

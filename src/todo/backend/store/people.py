@@ -70,6 +70,11 @@ async def change_email(db: Executor, user_id: int, email: str) -> User | None:
     return User(**row) if row else None
 
 
+async def lock(db: Executor, user_id: int) -> None:
+    """Let nobody else organise this user's tasks until the transaction ends; adding and editing tasks go on."""
+    await db.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", user_id)
+
+
 async def ensure_first(db: Executor, email: str, name: str, zone: str, now: dt.datetime) -> None:
     """Make user 1 unless there is one; replicas that start together make one.
 

@@ -10,6 +10,7 @@ from todo.domain.recurrence import Mode, Policy
 from todo.domain.reminder import Instance
 from todo.domain.series import TaskSeries
 from todo.domain.task import Status, Task
+from todo.domain.tasklist import TaskList
 from todo.messaging.postgres import Row
 
 NEVER: Final = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)  # where tasks without a due sort
@@ -17,11 +18,15 @@ NEVER: Final = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)  # where tasks without a d
 TASK_COLUMNS: Final = (
     "id", "user_id", "version", "title", "notes", "status", "deleted", "zone", "due_at", "due_date", "due_sort",
     "priority", "labels", "reminders", "instances", "series_id", "seq", "scheduled_at", "scheduled_date", "closed_at",
-    "closed_version", "touched", "withdrawn", "created_at", "updated_at",
+    "closed_version", "touched", "withdrawn", "created_at", "updated_at", "start_at", "start_date", "list_id",
+    "parent_id", "position", "deleted_with",
 )  # fmt: skip
 SERIES_COLUMNS: Final = (
     "id", "user_id", "rule", "zone", "start_at", "start_date", "mode", "policy", "generation", "first_seq", "deleted",
     "ended_seq",
+)  # fmt: skip
+LIST_COLUMNS: Final = (
+    "id", "user_id", "version", "name", "color", "position", "deleted", "created_at", "updated_at",
 )  # fmt: skip
 
 _instances: Final = msgspec.json.Decoder(tuple[Instance, ...])
@@ -29,13 +34,15 @@ _instances: Final = msgspec.json.Decoder(tuple[Instance, ...])
 
 def task_values(task: Task) -> list[Any]:
     """A task as arguments, in the order of `TASK_COLUMNS`."""
-    due, scheduled = task.due, task.scheduled
+    due, scheduled, start = task.due, task.scheduled, task.start
     return [
         task.id, task.user_id, task.version, task.title, task.notes, task.status, task.deleted,
-        due.zone if due else None, due.at if due else None, due.date if due else None, due.sort_key if due else NEVER,
+        task.zone, due.at if due else None, due.date if due else None, due.sort_key if due else NEVER,
         task.priority, list(task.labels), list(task.reminders), msgspec.json.encode(task.instances).decode(),
         task.series_id, task.seq, scheduled.at if scheduled else None, scheduled.date if scheduled else None,
         task.closed_at, task.closed_version, task.touched, task.withdrawn, task.created_at, task.updated_at,
+        start.at if start else None, start.date if start else None, task.list_id, task.parent_id, task.position,
+        task.deleted_with,
     ]  # fmt: skip
 
 
@@ -62,6 +69,11 @@ def task_from(row: Row) -> Task:
         withdrawn=row["withdrawn"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        start=_due(row["zone"], row["start_at"], row["start_date"]),
+        list_id=row["list_id"],
+        parent_id=row["parent_id"],
+        position=row["position"],
+        deleted_with=row["deleted_with"],
     )
 
 
@@ -86,6 +98,15 @@ def series_from(row: Row) -> TaskSeries:
         deleted=row["deleted"],
         ended_seq=row["ended_seq"],
     )
+
+
+def list_values(one: TaskList) -> list[Any]:
+    """A list as arguments, in the order of `LIST_COLUMNS`."""
+    return [getattr(one, column) for column in LIST_COLUMNS]
+
+
+def list_from(row: Row) -> TaskList:
+    return TaskList(**{column: row[column] for column in LIST_COLUMNS})
 
 
 def _due(zone: str | None, at: dt.datetime | None, date: dt.date | None) -> Due | None:

@@ -74,6 +74,17 @@ WHERE t.closed_version IS NOT NULL AND NOT s.deleted AND s.ended_seq IS NULL AND
 ORDER BY t.id LIMIT $3
 """
 
+# Where a task is in its owner's manual order: one without a position is where it was made, as in `domain/position.py`.
+PLACE: Final = (
+    "coalesce(t.position, "
+    "lpad(to_hex((extract(epoch FROM t.created_at AT TIME ZONE 'UTC') * 1000000)::bigint), 14, '0')"
+    " || right(t.id::text, 12) || 'V') COLLATE \"C\""
+)
+_NEIGHBOUR: Final = f"""
+SELECT {PLACE} FROM tasks t WHERE t.user_id = $1 AND NOT t.deleted AND {PLACE} > $2 AND t.id <> ALL($3::uuid[])
+ORDER BY {PLACE} LIMIT 1
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -136,6 +147,24 @@ async def open_occurrences(db: Executor, series_id: UUID) -> list[Task]:
     return [task_from(row) for row in await db.fetch(statement + " ORDER BY seq FOR UPDATE", series_id)]
 
 
+async def subtasks(db: Executor, parent_id: UUID, *, lock: bool = False) -> list[Task]:
+    """The subtasks of a task, tombstones included, in the order of ids."""
+    statement = f"SELECT {_TASK} FROM tasks WHERE parent_id = $1 ORDER BY id" + (" FOR UPDATE" if lock else "")
+    return [task_from(row) for row in await db.fetch(statement, parent_id)]
+
+
+async def deleted_with(db: Executor, gone: UUID, user_id: int) -> list[UUID]:
+    """The occurrences that the deletion of their series took along, in their order."""
+    statement = "SELECT id FROM tasks WHERE series_id = $1 AND user_id = $2 AND deleted AND deleted_with = $1"
+    return [row["id"] for row in await db.fetch(f"{statement} ORDER BY seq", gone, user_id)]
+
+
+async def place_after(db: Executor, user_id: int, place: str, besides: Sequence[UUID]) -> str | None:
+    """The next place in a user's manual order that a task holds, of tasks other than some."""
+    found: str | None = await db.fetchval(_NEIGHBOUR, user_id, place, list(besides))
+    return found
+
+
 async def series(db: Executor, series_id: UUID, *, lock: bool = False) -> TaskSeries | None:
     row = await db.fetchrow(f"SELECT {_SERIES} FROM series WHERE id = $1" + (" FOR UPDATE" if lock else ""), series_id)
     return series_from(row) if row else None
@@ -167,9 +196,12 @@ async def decline(  # noqa: PLR0913 - the key has this many parts
     )  # fmt: skip
 
 
+TRASH: Final = "trash"
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What to list. `after` is the last row's (sort value, id) of the page before."""
+    """What to list; `TRASH` is a status here. `after` is the last row's (sort value, id) of the page before."""
 
     user_id: int
     status: str | None = "open"
@@ -178,14 +210,30 @@ class Page:
     by_due: bool = False
     after: tuple[dt.datetime, UUID] | None = None
     limit: int = 100
+    list_id: UUID | None = None
+    parent_id: UUID | None = None
 
 
-_LISTED: Final = """
+_LISTED: Final = f"""
 SELECT t.id, t.user_id, t.version, t.title, t.notes, t.status, t.due_at, t.due_date, t.zone, t.priority, t.labels,
        t.reminders, t.created_at, t.updated_at, t.closed_at, t.due_sort,
+       t.list_id, t.parent_id, t.start_at, t.start_date, {PLACE} AS position,
+       CASE WHEN t.deleted THEN t.updated_at END AS deleted_at,
        s.id AS series_id, t.seq, s.rule, s.mode, s.policy, s.ended_seq
 FROM tasks t LEFT JOIN series s ON s.id = t.series_id AND NOT s.deleted
 """
+# What a parent's deletion took along comes back with it, and is not shown beside it. Nobody deleted what was withdrawn.
+_TRASH: Final = (
+    "t.deleted AND NOT t.withdrawn",
+    "(t.deleted_with IS NULL OR t.deleted_with IS DISTINCT FROM t.parent_id)",
+)
+
+
+def sort_column(status: str | None, *, by_due: bool) -> str:
+    """What a page is sorted by; the trash by when things came there, the latest first."""
+    if status == TRASH:
+        return "updated_at"
+    return "due_sort" if by_due else "created_at"
 
 
 async def page(db: Executor, wanted: Page) -> list[Row]:
@@ -196,20 +244,24 @@ async def page(db: Executor, wanted: Page) -> list[Row]:
         arguments.append(value)
         return f"${len(arguments)}"
 
-    conditions = ["t.user_id = $1", "NOT t.deleted"]
-    if wanted.status:
+    conditions = ["t.user_id = $1", *(_TRASH if wanted.status == TRASH else ("NOT t.deleted",))]
+    if wanted.status and wanted.status != TRASH:
         conditions.append(f"t.status = {argument(wanted.status)}")
     if wanted.label:
         conditions.append(f"{argument(wanted.label)} = ANY(t.labels)")
+    for column, value in (("list_id", wanted.list_id), ("parent_id", wanted.parent_id)):
+        if value:
+            conditions.append(f"t.{column} = {argument(value)}")
     if wanted.text:
         pattern = argument(_like(wanted.text))
         conditions.append(f"(t.title ILIKE {pattern} OR t.notes ILIKE {pattern})")
-    column, order, beyond = ("t.due_sort", "", ">") if wanted.by_due else ("t.created_at", "DESC", "<")
+    column = sort_column(wanted.status, by_due=wanted.by_due)
+    order, beyond = ("", ">") if column == "due_sort" else ("DESC", "<")
     if wanted.after:
-        conditions.append(f"({column}, t.id) {beyond} ({argument(wanted.after[0])}, {argument(wanted.after[1])})")
+        conditions.append(f"(t.{column}, t.id) {beyond} ({argument(wanted.after[0])}, {argument(wanted.after[1])})")
     statement = (
         f"{_LISTED} WHERE {' AND '.join(conditions)}"
-        f" ORDER BY {column} {order}, t.id {order} LIMIT {argument(wanted.limit)}"
+        f" ORDER BY t.{column} {order}, t.id {order} LIMIT {argument(wanted.limit)}"
     )
     rows: list[Row] = await db.fetch(statement, *arguments)
     return rows
