@@ -325,8 +325,8 @@ class Model(RuleBasedStateMachine):
 
     async def _empty(self) -> None:
         await self.pools["backend"].execute(
-            "TRUNCATE users, api_tokens, identities, series, tasks, task_history, declined_occurrences, deliveries,"
-            " dead_letters, outbox, relay_pause"
+            "TRUNCATE users, api_tokens, identities, password_logins, sessions,"
+            " series, tasks, task_history, declined_occurrences, deliveries, dead_letters, outbox, relay_pause"
             " RESTART IDENTITY"
         )
         await self.pools["notification-service"].execute(

@@ -14,9 +14,11 @@ from fastapi.telemetry import TelemetryConfig
 
 import todo
 from todo.backend import handlers, internal, metrics
-from todo.backend.api import changes, gate, lists, me, operators, problems, requests, tasks, web
+from todo.backend.api import changes, gate, lists, me, operators, problems, requests, session, tasks, web
 from todo.backend.auth.callers import Authenticator
+from todo.backend.auth.sessions import Site
 from todo.backend.auth.settings import AuthSettings, OidcSettings, read_auth
+from todo.backend.auth.signing_in import SigningIn
 from todo.backend.hub import Hub
 from todo.backend.store import letters, people
 from todo.contracts import names
@@ -41,6 +43,7 @@ from todo.service.settings import Settings, SettingsError, database_url
 
 if TYPE_CHECKING:
     from todo.backend.auth.oidc import Provider
+    from todo.backend.auth.passwords import Hashing
 
 APP: Final = names.BACKEND
 SCHEMA: Final = "backend"
@@ -58,23 +61,25 @@ FirstUser = tuple[str, str, str]  # address, name and zone
 def create_app(settings: Settings) -> FastAPI:
     """The public API, and behind the app token what sidecars call. Raises `SettingsError`."""
     url, first, auth = database_url(), _first_user(), read_auth(settings.auth)
+    site = Site(_public_url(settings))
     api = FastAPI(
         title="todo",
         version=todo.__version__,
         summary="Tasks, reminders and recurring tasks; events, dead letters and the pipeline behind them",
         telemetry=_NO_TELEMETRY,
     )
-    api.include_router(tasks.router, responses=problems.EVERYWHERE)
-    api.include_router(changes.router, responses=problems.EVERYWHERE)
-    api.include_router(lists.router, responses=problems.EVERYWHERE)
-    api.include_router(me.router, responses=problems.EVERYWHERE)
-    api.include_router(operators.router, responses=problems.EVERYWHERE)
+    for part in (tasks, lists, changes, me, session, operators):
+        api.include_router(part.router, responses=problems.EVERYWHERE)
     api.router.routes.extend(web.routes(web.read_files()))
     api.add_middleware(requests.BodyLimit)
-    api.add_middleware(gate.KnownCallers if auth else gate.LocalCallers)
+    if auth:
+        api.add_middleware(gate.KnownCallers, site=site)
+    else:
+        api.add_middleware(gate.LocalCallers)
     api.add_middleware(requests.Traced)
     problems.install(api)
-    problems.document(api, tokens=auth is not None)
+    problems.document(api, session_cookie=site.session_cookie if auth else None)
+    api.state.site = site
 
     @contextlib.asynccontextmanager
     async def compose(given: Settings) -> AsyncIterator[Parts]:
@@ -120,6 +125,7 @@ async def _parts(
         _sightings(database, settings.instance) as sightings,
         connect(settings.sidecar, settings.dapr_token) as dapr,
         _provider(auth.oidc if auth else None) as provider,
+        _hashing(auth) as hashing,
     ):
         epoch = Epoch(database.pool)
         consumer = Consumer(
@@ -147,7 +153,8 @@ async def _parts(
             await kit.eventually(lambda: people.ensure_first(database.pool, *first, utc_now()), "database")
             await kit.eventually(sightings.start, "database")
             api.state.backend = requests.Backend(database, dapr, epoch())
-            if auth:
+            if auth and hashing:
+                api.state.signing_in = SigningIn(database, auth, hashing)
                 api.state.authenticator = Authenticator(database, auth, provider)
             await asyncio.gather(relay.run(), hub.run())
 
@@ -190,6 +197,17 @@ async def _provider(settings: OidcSettings | None) -> "AsyncIterator[Provider | 
 
     async with aiohttp.ClientSession() as http:
         yield Provider(http, settings)
+
+
+@contextlib.asynccontextmanager
+async def _hashing(auth: AuthSettings | None) -> "AsyncIterator[Hashing | None]":
+    if auth is None:
+        yield None
+        return
+    from todo.backend.auth.passwords import Hashing  # noqa: PLC0415 - argon2, for those who have passwords
+
+    with Hashing() as hashing:
+        yield hashing
 
 
 @contextlib.asynccontextmanager

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from todo.cli import show
+from todo.cli import accounts, show
 from todo.cli.session import Code, NoError, Session, command
 from todo.operations.client import Mailbox, NoAnswerError, UnreachableError
 
@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     users = typer.Typer(help="Who owns tasks and gets reminders.", no_args_is_help=True)
     command(users, "add", example="todo user add somebody@example.org --zone Europe/Berlin")(add_user)
     command(users, "list", example="todo user list --json")(list_users)
+    accounts.register(app, users)
     app.add_typer(users, name="user")
 
 

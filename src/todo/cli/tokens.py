@@ -15,6 +15,7 @@ from rich.text import Text
 
 from todo.backend.auth.scopes import OWN_TASKS, Scope
 from todo.backend.store.credentials import Identity, Token
+from todo.backend.store.sessions import Session
 from todo.cli.session import Code, complain, guarded, print_json, print_rich
 from todo.cli.show import plain
 from todo.operations.access import Access, AccessError, NewToken, NoDatabaseError, access, database_of
@@ -65,12 +66,12 @@ def add_token(  # noqa: PLR0913 - a token has this many parts
 ) -> None:
     """Make a token. It is shown now and never again: only its hash is kept."""
     ends = None if days is None else dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
-    _do(data, lambda it: it.add_token(user, name, _distinct(scope), ends), _made, as_json=as_json)
+    with_access(data, lambda it: it.add_token(user, name, _distinct(scope), ends), _made, as_json=as_json)
 
 
 def list_tokens(*, data: Data = None, as_json: Json = False) -> None:
     """List every token: whose, what for, when it was last used, whether it holds."""
-    _do(data, lambda it: it.tokens(), _token_table, as_json=as_json)
+    with_access(data, lambda it: it.tokens(), _token_table, as_json=as_json)
 
 
 def revoke(
@@ -80,7 +81,7 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Take a token back. When the command has ended, no replica takes it any more."""
-    _do(data, lambda it: it.revoke(token), lambda one: f"revoked token {one.id}, {plain(one.name)}", as_json=as_json)
+    with_access(data, lambda it: it.revoke(token), _revoked, as_json=as_json)
 
 
 def link(  # noqa: PLR0913 - an identity has this many parts
@@ -93,7 +94,7 @@ def link(  # noqa: PLR0913 - an identity has this many parts
     as_json: Json = False,
 ) -> None:
     """Say which user somebody is; again with other scopes changes those."""
-    _do(
+    with_access(
         data,
         lambda it: it.link(user, issuer, subject, _distinct(scope)),
         lambda one: _identity_table([one]),
@@ -103,12 +104,12 @@ def link(  # noqa: PLR0913 - an identity has this many parts
 
 def list_identities(*, data: Data = None, as_json: Json = False) -> None:
     """List who is known by which name."""
-    _do(data, lambda it: it.identities(), _identity_table, as_json=as_json)
+    with_access(data, lambda it: it.identities(), _identity_table, as_json=as_json)
 
 
 def unlink(subject: Subject, *, issuer: Issuer, data: Data = None, as_json: Json = False) -> None:
     """Forget who somebody is. When the command has ended, no replica knows them; the user and their tasks stay."""
-    _do(
+    with_access(
         data,
         lambda it: it.unlink(issuer, subject),
         lambda one: f"{plain(one.subject)} is user {one.user_id} no more",
@@ -116,13 +117,15 @@ def unlink(subject: Subject, *, issuer: Issuer, data: Data = None, as_json: Json
     )
 
 
-def _do(
+def with_access(
     data: Path | None,
     work: Callable[[Access], Awaitable[T]],
     render: Callable[[T], RenderableType],
     *,
     as_json: bool,
 ) -> None:
+    """Do something in the system's database, and print what came of it."""
+
     async def run() -> int:
         try:
             async with access(database_of(data, os.environ)) as opened:
@@ -145,7 +148,7 @@ def _do(
 def _plainly(done: object) -> object:
     if isinstance(done, list):
         return [_plainly(one) for one in done]
-    return asdict(done) if isinstance(done, Token | Identity) else done
+    return asdict(done) if isinstance(done, Token | Identity | Session) else done
 
 
 def _distinct(scopes: Sequence[Scope] | None) -> Sequence[Scope]:
@@ -158,15 +161,19 @@ def _made(new: NewToken) -> RenderableType:
     return Group(Text(told), Text(new.token, style="bold"))
 
 
+def _revoked(token: Token) -> str:
+    return f"revoked token {token.id}, {plain(token.name)}"
+
+
 def _token_table(tokens: Sequence[Token]) -> RenderableType:
     if not tokens:
         return "no tokens; make one with: todo token add --user 1 --scope operator"
-    table = _table("id", "user", "name", "begins", "scopes", "made (UTC)", "last used (UTC)", "holds")
+    table = table_of("id", "user", "name", "begins", "scopes", "made (UTC)", "last used (UTC)", "holds")
     now = dt.datetime.now(dt.UTC)
     for one in tokens:
         table.add_row(
-            str(one.id), str(one.user_id), plain(one.name), one.beginning, ", ".join(one.scopes), _day(one.created_at),
-            _day(one.last_used_at), _state(one, now),
+            str(one.id), str(one.user_id), plain(one.name), one.beginning, ", ".join(one.scopes), day(one.created_at),
+            day(one.last_used_at), _state(one, now),
         )  # fmt: skip
     return table
 
@@ -174,15 +181,15 @@ def _token_table(tokens: Sequence[Token]) -> RenderableType:
 def _identity_table(identities: Sequence[Identity]) -> RenderableType:
     if not identities:
         return "nobody is known by a provider's name; add one with: todo identity add SUBJECT --user 1"
-    table = _table("user", "subject", "issuer", "scopes", "since (UTC)")
+    table = table_of("user", "subject", "issuer", "scopes", "since (UTC)")
     for one in identities:
         table.add_row(
-            str(one.user_id), plain(one.subject), plain(one.issuer), ", ".join(one.scopes), _day(one.created_at)
+            str(one.user_id), plain(one.subject), plain(one.issuer), ", ".join(one.scopes), day(one.created_at)
         )
     return table
 
 
-def _table(*headings: str) -> Table:
+def table_of(*headings: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for heading in headings:
         table.add_column(heading, overflow="fold")
@@ -191,11 +198,11 @@ def _table(*headings: str) -> Table:
 
 def _state(token: Token, now: dt.datetime) -> str:
     if token.revoked_at:
-        return f"revoked {_day(token.revoked_at)}"
+        return f"revoked {day(token.revoked_at)}"
     if token.expires_at is None:
         return "yes"
-    return f"{'until' if token.expires_at > now else 'ended'} {_day(token.expires_at)}"
+    return f"{'until' if token.expires_at > now else 'ended'} {day(token.expires_at)}"
 
 
-def _day(at: dt.datetime | None) -> str:
+def day(at: dt.datetime | None) -> str:
     return f"{at.astimezone(dt.UTC):%Y-%m-%d %H:%M}" if at else ""

@@ -15,11 +15,14 @@ import asyncpg
 import msgspec
 
 from todo.backend.auth import recent, tokens
-from todo.backend.auth.scopes import Scope
+from todo.backend.auth.scopes import OWN_TASKS, Scope
 from todo.backend.store import credentials, people
+from todo.backend.store import sessions as store
 from todo.backend.store.credentials import Identity, Token
+from todo.backend.store.sessions import Session
 from todo.contracts import names
 from todo.contracts.clock import utc_now
+from todo.domain.errors import RuleError
 from todo.messaging.database import Where, connect
 from todo.messaging.failures import is_environment
 from todo.messaging.postgres import Connection
@@ -46,6 +49,21 @@ class NewToken(msgspec.Struct, frozen=True):
     scopes: Sequence[str]
     expires_at: dt.datetime | None
     token: str
+
+
+class Account(msgspec.Struct, frozen=True):
+    """A user who signs in with a password; of the password nothing. `ended` is how many sessions there were."""
+
+    user_id: int
+    scopes: Sequence[str]
+    changed_at: dt.datetime
+    ended: int
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """Sessions that are no more."""
+
+    ended: int
 
 
 def database_of(data: Path | None = None, environ: Mapping[str, str] = os.environ) -> Where:
@@ -80,7 +98,7 @@ async def access(where: Where) -> AsyncIterator["Access"]:
 
 
 class Access:
-    """Tokens and identities of one system. Everything raises `AccessError`."""
+    """Tokens, identities, passwords and sessions of one system. Everything raises `AccessError`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -135,6 +153,43 @@ class Access:
             raise AccessError(f"nobody knows {subject} of {issuer}: list them with `todo identity list`")
         await asyncio.sleep(recent.GOOD_FOR)
         return identity
+
+    async def set_password(self, user_id: int, password: str, scopes: Sequence[Scope] | None = None) -> Account:
+        """Let a user sign in with a password; whoever was signed in as them is no longer when this returns."""
+        from todo.backend.auth import passwords  # noqa: PLC0415 - argon2, for those who set one
+
+        await self._check_user(user_id)
+        try:
+            hashed = passwords.hashed(password)
+        except RuleError as error:
+            raise AccessError(str(error)) from error
+        async with self._connection.transaction():
+            login = await store.set_password(
+                self._connection, user_id, hashed, scopes, default=OWN_TASKS, now=utc_now()
+            )
+            ended = await store.end_all(self._connection, user_id)  # a sign-in waits for this, and sees that it is late
+        await asyncio.sleep(recent.GOOD_FOR)
+        return Account(login.user_id, login.scopes, login.changed_at, ended)
+
+    async def remove_password(self, user_id: int) -> Ended:
+        """Let a user sign in with no password any more; whoever was signed in as them is no longer."""
+        async with self._connection.transaction():
+            if not await store.remove_password(self._connection, user_id):
+                raise AccessError(f"user {user_id} has no password")
+            ended = await store.end_all(self._connection, user_id)
+        await asyncio.sleep(recent.GOOD_FOR)
+        return Ended(ended)
+
+    async def sessions(self, user_id: int | None = None) -> list[Session]:
+        """Who is signed in with what: a user's sessions, or everybody's."""
+        return await store.living(self._connection, utc_now(), user_id)
+
+    async def end_session(self, session_id: int) -> Ended:
+        """End a session; when this returns, no replica takes its cookie any more."""
+        if await store.end(self._connection, session_id) is None:
+            raise AccessError(f"there is no session {session_id}: list them with `todo session list`")
+        await asyncio.sleep(recent.GOOD_FOR)
+        return Ended(1)
 
     async def _check_user(self, user_id: int) -> None:
         if await people.find(self._connection, user_id) is None:

@@ -123,8 +123,11 @@ class TestGettingIn:
 
     async def test_the_document_says_that_a_token_is_wanted(self, guarded: Guarded) -> None:
         async with guarded.calling() as api:
-            assert api._document["security"] == [{"bearer": []}]
-            assert api._document["components"]["securitySchemes"] == {"bearer": {"type": "http", "scheme": "bearer"}}
+            assert api._document["security"] == [{"bearer": []}, {"session": []}]
+            assert api._document["components"]["securitySchemes"] == {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "todo-session"},
+            }
 
     async def test_whoever_listens_on_every_address_is_called_by_any_name(self, guarded: Guarded) -> None:
         new = await guarded.token()

@@ -26,6 +26,8 @@ TABLES = {
     "users": "id = $1",
     "api_tokens": "user_id = $1",
     "answers": "user_id = $1",
+    "password_logins": "user_id = $1",
+    "sessions": "user_id = $1",
 }
 TASK_CALLS = (
     ("GET", ""),

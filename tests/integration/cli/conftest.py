@@ -34,10 +34,11 @@ class Result:
         return json.loads(self.out)
 
 
-def todo(*arguments: str, data: Path, **environ: str) -> Result:
-    """Run `todo` to its end."""
+def todo(*arguments: str, data: Path, typed: str = "", **environ: str) -> Result:
+    """Run `todo` to its end, with `typed` on its standard input."""
     env = PLAIN | {"TODO_DATA": str(data)} | environ
-    done = subprocess.run([*COMMAND, *arguments], env=env, capture_output=True, text=True, timeout=90, check=False)
+    command = [*COMMAND, *arguments]
+    done = subprocess.run(command, env=env, input=typed, capture_output=True, text=True, timeout=90, check=False)
     assert "Traceback" not in done.stderr, done.stderr
     return Result(done.returncode, done.stdout, done.stderr)
 

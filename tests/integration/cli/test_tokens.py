@@ -1,9 +1,9 @@
-"""`todo token` and `todo identity` beside a running system: they need its data folder, and no token."""
+"""`todo token`, `identity`, `session` and `user password` beside a running system: they need its data folder."""
 
 import os
 from pathlib import Path
 
-from tests.integration.cli.conftest import Running, todo
+from tests.integration.cli.conftest import Result, Running, todo
 
 ISSUER = "https://id.example.org"
 
@@ -61,3 +61,31 @@ def test_without_a_system_it_says_where_to_find_one(tmp_path: Path) -> None:
     for environ in ({}, {"DATABASE_URL": "todo"}, {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing"}):
         refused = todo("token", "list", data=tmp_path, **environ)
         assert (refused.code, refused.err.count("\n")) == (3, 1), refused
+
+
+def test_a_password_comes_from_standard_input_and_is_shown_nowhere(system: Running) -> None:
+    user = system.ok("user", "add", f"{os.urandom(4).hex()}@example.org")["id"]
+
+    def set_password(*more: str, typed: str = "correct horse battery\n") -> Result:
+        return todo("user", "password", str(user), *more, data=system.data, typed=typed)
+
+    first = set_password("--json")
+    assert (first.code, first.json["scopes"], first.json["ended"]) == (0, ["tasks:read", "tasks:write"], 0)
+    assert "correct" not in first.out + first.err
+    assert "operator" in set_password("--scope", "operator").out
+    assert set_password("--json").json["scopes"] == ["operator"]
+    for typed in ("", "\n", "too short\n", "x" * 5000):
+        refused = set_password(typed=typed)
+        assert (refused.code, refused.err.count("\n")) == (1, 1), refused
+        assert "12 to 256 characters" in refused.err
+    assert set_password("correct horse battery").code == 2
+    assert set_password("--remove").code == 0
+    assert set_password("--remove").code == 1
+    assert todo("user", "password", "987654321", data=system.data, typed="correct horse battery\n").code == 1
+
+
+def test_nobody_is_signed_in_where_nobody_can_be(system: Running) -> None:
+    assert system.ok("session", "list") == []
+    assert "nobody" in system("session", "list", "--user", "1").out
+    refused = system("session", "end", "987654321")
+    assert (refused.code, refused.err.count("\n")) == (1, 1)

@@ -20,6 +20,7 @@ from todo.messaging.postgres import Row
 
 Priority = Annotated[int, Field(ge=1, le=4, description="1 is the most urgent, 4 is none")]
 Text = Annotated[str, Field(max_length=100_000)]
+LONGEST_PASSWORD: Final = 256
 
 
 def _written_as(pattern: str, example: str) -> BeforeValidator:
@@ -246,6 +247,44 @@ class MeOut(UserOut):
     """The caller, and what its token is good for."""
 
     scopes: list[Scope]
+
+
+class SignInIn(_Input):
+    """A local account."""
+
+    email: str = Field(max_length=LONGEST_ADDRESS)
+    password: str = Field(max_length=LONGEST_PASSWORD)
+
+
+class SessionOut(BaseModel):
+    """Who is signed in."""
+
+    user: UserOut
+    scopes: list[Scope]
+    csrf: str | None = Field(description="send it as x-csrf-token with what changes something; null without a session")
+    methods: list[str] = Field(description="ways to sign in here: password, oidc; none under TODO_AUTH=local")
+
+
+class SignInNeeded(Problem):
+    """Nobody is signed in."""
+
+    methods: list[str]
+
+
+class OneSession(BaseModel):
+    """A browser that the user signed in with."""
+
+    id: int
+    method: str = Field(description="password or oidc")
+    user_agent: str = Field(description="what it calls itself, shortened")
+    created_at: dt.datetime
+    seen_at: dt.datetime = Field(description="its last call, within ten minutes")
+    expires_at: dt.datetime
+    current: bool = Field(description="whether it is the one that asks")
+
+
+class SessionList(BaseModel):
+    sessions: list[OneSession]
 
 
 class RecurrenceOut(BaseModel):

@@ -87,15 +87,21 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "description": _TITLES[status]} for status in statuses}
 
 
-def document(app: FastAPI, *, tokens: bool) -> None:
-    """Say in the OpenAPI document what FastAPI does not know: the media type of problems, and who wants a token."""
+def document(app: FastAPI, *, session_cookie: str | None) -> None:
+    """Say in the OpenAPI document what FastAPI does not know: the media type of problems, and who wants a token.
+
+    `session_cookie` None: nobody does.
+    """
     write = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = write()
-        if tokens:
-            document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
-            document["security"] = [{"bearer": []}]
+        if session_cookie is not None:
+            document["components"]["securitySchemes"] = {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": session_cookie},
+            }
+            document["security"] = [{"bearer": []}, {"session": []}]
         for path in document["paths"].values():
             for operation in path.values():
                 for status, response in operation["responses"].items():
@@ -165,12 +171,15 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     return problem(500, "internal-error", "this is our fault; the log of the backend has the details")
 
 
-async def _unauthenticated(_: Request, error: UnauthenticatedError) -> Response:
+def unauthenticated(error: UnauthenticatedError, **members: Any) -> Response:  # noqa: ANN401 - as in `problem`
     """RFC 6750: what was given is called wrong only if something was given."""
     fault = f', error="invalid_token", error_description="{error}"' if error.given else ""
-    kind = "invalid-token" if error.given else "not-authenticated"
-    metrics.refused.labels(kind).inc()
-    return problem(401, kind, str(error), {"www-authenticate": f'Bearer realm="todo"{fault}'})
+    metrics.refused.labels(error.kind).inc()
+    return problem(401, error.kind, str(error), {"www-authenticate": f'Bearer realm="todo"{fault}'}, **members)
+
+
+async def _unauthenticated(_: Request, error: UnauthenticatedError) -> Response:
+    return unauthenticated(error)
 
 
 async def _forbidden(_: Request, error: ForbiddenError) -> Response:

@@ -293,6 +293,8 @@ _PUBLIC: Final = (
     "/me",
     "/occurrences",
     "/pipeline",
+    "/session",
+    "/sessions",
     "/tasks",
     "/users",
 )

@@ -4,14 +4,16 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from todo.backend.auth import tokens
+from todo.backend.auth import sessions, tokens
 from todo.backend.auth.errors import ForbiddenError, TooManyError, UnauthenticatedError
 from todo.backend.auth.limits import Buckets
 from todo.backend.auth.recent import Recent
 from todo.backend.auth.scopes import OWN_TASKS, Scope
 from todo.backend.auth.settings import AuthSettings
 from todo.backend.store import credentials, people
+from todo.backend.store import sessions as session_store
 from todo.backend.store.credentials import Identity, Token
+from todo.backend.store.sessions import Session
 from todo.domain.due import zone_info
 from todo.domain.errors import RuleError
 from todo.messaging.unit import Database, Transaction
@@ -47,10 +49,14 @@ class Verifier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whom a request acts for, and what it may do. `user_id` None: TODO_AUTH=local believes what the request says."""
+    """Whom a request acts for, and what it may do. `user_id` None: TODO_AUTH=local believes what the request says.
+
+    `session` None: they came with a token.
+    """
 
     user_id: int | None
     scopes: frozenset[Scope]
+    session: Session | None = None
 
     def need(self, scope: Scope) -> None:
         """Raises `ForbiddenError`."""
@@ -78,19 +84,37 @@ class Authenticator:
         self._provider = provider
         self._tokens: Recent[bytes, Token] = Recent(self._token)
         self._identities: Recent[str, Identity] = Recent(self._identity)
+        self._sessions: Recent[bytes, Session] = Recent(self._session)
         self._share = Buckets(settings.rate, settings.burst)
         self._failures = Buckets(settings.failures / _MINUTE, settings.failures)
 
-    async def admit(self, authorization: str | None, address: str) -> Caller:
-        """The caller. Raises `UnauthenticatedError`, `ForbiddenError`, `TooManyError` and `UnavailableError`."""
-        place = _network(address)
+    async def admit(self, authorization: str | None, address: str, cookie: str | None = None) -> Caller:
+        """The caller, by their token, else by their session's cookie.
+
+        Raises `UnauthenticatedError`, `ForbiddenError`, `TooManyError` and `UnavailableError`.
+        """
+        place = network(address)
         try:
-            known = await self._known(authorization, place)
+            if authorization is None and cookie is not None:
+                known: Token | Identity | Session = await self._by_session(cookie, place)
+            else:
+                known = await self._known(authorization, place)
         except UnauthenticatedError:
             if wait := self._failures.take(place):
                 raise _too_many_failures(wait) from None
             raise
-        return Caller(known.user_id, frozenset(Scope(one) for one in known.scopes))
+        return _caller(known)
+
+    async def signed_in(self, secret: str) -> Caller:
+        """Whoever was given this session just now. Raises `UnauthenticatedError` when it has ended already."""
+        session = await self._sessions.get(sessions.digest(secret))
+        if session is None:
+            raise UnauthenticatedError("the session has ended: sign in again")
+        return _caller(session)
+
+    def forget(self, digest: bytes) -> None:
+        """Believe no more in a session that has ended."""
+        self._sessions.forget(digest)
 
     async def _known(self, authorization: str | None, place: str) -> Token | Identity:
         given = _bearer(authorization)
@@ -123,12 +147,27 @@ class Authenticator:
             raise UnauthenticatedError("the token has expired")
         return token
 
+    async def _by_session(self, cookie: str, place: str) -> Session:
+        if not sessions.is_secret(cookie):
+            raise UnauthenticatedError("the cookie is of no session: sign in")
+        digest = sessions.digest(cookie)
+        if digest not in self._sessions and (wait := self._failures.wait(place)):
+            raise _too_many_failures(wait)
+        session = await self._sessions.get(digest)
+        if session is None or session.issuer not in {None, self._issuer}:
+            raise UnauthenticatedError("the session has ended: sign in again")
+        self._take_share(session.user_id)
+        return session
+
     async def _by_identity(self, person: Person) -> Identity:
         identity = await self._identities.get(person.sub)
         return identity or await self._first_seen(person)
 
     async def _token(self, digest: bytes) -> Token | None:
         return await credentials.use(self._database.pool, digest, self._database.clock())
+
+    async def _session(self, digest: bytes) -> Session | None:
+        return await session_store.use(self._database.pool, digest, self._database.clock())
 
     async def _identity(self, subject: str) -> Identity | None:
         return await credentials.identity(self._database.pool, self._issuer, subject)
@@ -159,6 +198,11 @@ class Authenticator:
         return made
 
 
+def _caller(known: Token | Identity | Session) -> Caller:
+    scopes = frozenset(Scope(one) for one in known.scopes)
+    return Caller(known.user_id, scopes, known if isinstance(known, Session) else None)
+
+
 def _bearer(authorization: str | None) -> str:
     if authorization is None:
         raise UnauthenticatedError("give a token as `Authorization: Bearer ...` (`todo` takes TODO_TOKEN)", given=False)
@@ -172,7 +216,7 @@ def _too_many_failures(wait: float) -> TooManyError:
     return TooManyError("too many requests from this address had no valid token", wait)
 
 
-def _network(address: str) -> str:
+def network(address: str) -> str:
     """What the failures of an address are counted by: the address, of IPv6 the network it can choose its own from.
 
     What is no address is a proxy's word; all of that is counted as one.

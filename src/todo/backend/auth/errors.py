@@ -4,11 +4,12 @@ from todo.dapr.subscriber import UnavailableError
 
 
 class UnauthenticatedError(Exception):
-    """There is no credential, or none that holds. `given` tells the two apart."""
+    """There is no credential, or none that holds. `given` tells the two apart; `kind` names the problem's type."""
 
-    def __init__(self, reason: str, *, given: bool = True) -> None:
+    def __init__(self, reason: str, *, given: bool = True, kind: str = "") -> None:
         super().__init__(reason)
         self.given = given
+        self.kind = kind or ("invalid-token" if given else "not-authenticated")
 
 
 class ForbiddenError(Exception):

@@ -36,6 +36,10 @@ class Recent(Generic[K, V]):
         """Whether it was there when it was last asked for, however long ago."""
         return key in self._found
 
+    def forget(self, key: K) -> None:
+        """Ask again the next time."""
+        self._found.pop(key, None)
+
     async def get(self, key: K) -> V | None:
         now = self._clock()
         known = self._found.get(key)
