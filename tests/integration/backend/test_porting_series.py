@@ -2,15 +2,21 @@
 
 import hashlib
 import io
+import itertools
 import json
+from collections.abc import AsyncIterator
 from typing import Any
+
+import pytest
 
 from tests.integration.backend.scenario import DAY, NOON, Scenario
 from todo.backend.porting.exporting import export
 from todo.backend.porting.formats import READERS, ExportFormat, ImportFormat
 from todo.backend.porting.importing import Import, Upload, Wish
 from todo.backend.store import people
+from todo.backend.store import porting as store
 from todo.backend.store.people import Owner
+from todo.dapr.subscriber import UnavailableError
 from todo.domain.task import Status, Task
 
 
@@ -91,14 +97,38 @@ async def test_what_goes_on_meanwhile_does_not_wait_for_an_import(scenario: Scen
     content = ("title\n" + "".join(f"Task {n}\n" for n in range(600))).encode()
     upload = Upload(io.BytesIO(content), len(content), "hash")
     owner = Owner(scenario.user.id, "UTC")
-    work = Import(scenario.database, scenario.context, owner, upload, READERS[ImportFormat.CSV])
-    lines = work.run(Wish(dry_run=False))
+    lines = _import(scenario, owner, upload)
     async for line in lines:
         assert scenario.database.pool.get_idle_size() == scenario.database.pool.get_size()  # nobody holds a connection
         if line.get("progress", {}).get("phase") == "write":
             break
     await scenario.create(None)
     await lines.aclose()  # type: ignore[attr-defined]  # it is a generator
-    again = Import(scenario.database, scenario.context, owner, upload, READERS[ImportFormat.CSV])
-    said = [line async for line in again.run(Wish(dry_run=False))]
+    said = [line async for line in _import(scenario, owner, upload)]
     assert said[-1]["done"]["imported"] == 400
+
+
+async def test_a_database_that_goes_away_in_the_middle_is_told_and_the_rest_comes_later(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = ("title\n" + "".join(f"Task {n}\n" for n in range(600))).encode()
+    upload = Upload(io.BytesIO(content), len(content), "hash")
+    owner = Owner(scenario.user.id, "UTC")
+    insert, calls = store.insert_all, itertools.count(1)
+
+    async def fail(*arguments: Any) -> int:  # noqa: ANN401 - whatever it is given
+        if next(calls) == 2:
+            raise UnavailableError("of a test")
+        return await insert(*arguments)
+
+    monkeypatch.setattr(store, "insert_all", fail)
+    said = [line async for line in _import(scenario, owner, upload)]
+    assert said[-1]["failed"]["imported"] == 200
+    assert "import the same file again" in said[-1]["failed"]["reason"]
+    again = [line async for line in _import(scenario, owner, upload)]
+    assert (again[-1]["done"]["imported"], again[-1]["done"]["already_there"]) == (400, 200)
+
+
+def _import(scenario: Scenario, owner: Owner, upload: Upload) -> AsyncIterator[dict[str, Any]]:
+    work = Import(scenario.database, scenario.context, owner, upload, READERS[ImportFormat.CSV])
+    return work.run(Wish(dry_run=False))

@@ -32,6 +32,8 @@ _FILE: Final = {
     "requestBody": {"required": True, "content": {"application/octet-stream": {}}, "description": "the file as it is"}
 }
 
+_PRIVATE: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
 _importing: set[int] = set()  # users
 
 
@@ -84,7 +86,7 @@ async def export_tasks(
     now = backend.database.clock()
     pieces = export(backend.database.pool, user, kind, now)
     first = await anext(pieces)
-    headers = {"content-disposition": f'attachment; filename="todo-{now:%Y-%m-%d}.{kind}"', "cache-control": "no-store"}
+    headers = {"content-disposition": f'attachment; filename="todo-{now:%Y-%m-%d}.{kind}"'} | _PRIVATE
     return StreamingResponse(_with(first, pieces), headers=headers, media_type=MEDIA_TYPES[kind])
 
 
@@ -92,7 +94,7 @@ class _Lines(StreamingResponse):
     """The report of an import, which ends with its answer, however that ends."""
 
     def __init__(self, lines: AsyncIterator[Line], file: IO[bytes], user_id: int) -> None:
-        super().__init__(_encoded(lines), media_type=_LINES, headers={"cache-control": "no-store"})
+        super().__init__(_encoded(lines), media_type=_LINES, headers=_PRIVATE)
         self._file = file
         self._user_id = user_id
 

@@ -1,7 +1,9 @@
 """Export: everything of a user that is not deleted, page by page."""
 
+import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Final
 
 from todo.backend.porting import ics, own_csv, own_json
@@ -25,10 +27,10 @@ async def export(pool: Pool, user: Owner, kind: ExportFormat, now: dt.datetime) 
         case ExportFormat.CSV:
             yield own_csv.head()
         case ExportFormat.ICS:
-            yield ics.head(await store.zones(pool, user.id))
+            yield await asyncio.to_thread(ics.head, await store.zones(pool, user.id))
     first = True
     async for page in _pages(pool, user, now):
-        yield _body(kind, page, now, first=first)
+        yield await asyncio.to_thread(partial(_body, kind, page, now, first=first))
         first = False
     yield {ExportFormat.JSON: own_json.foot, ExportFormat.CSV: bytes, ExportFormat.ICS: ics.foot}[kind]()
 

@@ -70,6 +70,7 @@ class _Reader:
     def __init__(self, todo: Todo, reading: Reading, calendar: str) -> None:
         self._todo = todo
         self._reading = reading
+        self._to_notes: list[str] = []
         uid, again = todo.get("UID"), todo.get("RECURRENCE-ID")
         name = uid.value.strip() if uid else ""
         source = _source(name) if name else f"{reading.sha256}/{todo.number}"
@@ -106,6 +107,8 @@ class _Reader:
         self._repetition()
         for alarm in self._todo.alarms:
             self._alarm(alarm)
+        for text in self._to_notes:
+            self.entry.append_note(text)
         return self.entry
 
     def _lose(self, line: ContentLine, problem: str, instead: str) -> None:
@@ -152,7 +155,7 @@ class _Reader:
 
     def _other(self, line: ContentLine) -> None:
         if line.name in _TO_NOTES and line.text.strip():
-            self.entry.append_note(f"{_TO_NOTES[line.name]}: {line.text.strip()}")
+            self._to_notes.append(f"{_TO_NOTES[line.name]}: {line.text.strip()}")
             self._lose(line, "there is no such field here", "kept at the end of the notes")
         elif line.name not in _PROCESS and not _MEANINGLESS.fullmatch(line.name):
             self._lose(line, f"{shown(line.value)} is not known here", "left out")
@@ -195,6 +198,8 @@ class _Reader:
         if rule is None:
             return
         self.entry.repeating = self._known_series(rule.value.strip()) or Repeating(rule=rule.value.strip())
+        if self.entry.start is not None:
+            self._lose(rule, "its dates are counted from DTSTART", "they are counted from the due date")
         due = self._todo.get("DUE") or self._todo.get("DTSTART")
         if due and due.value.strip().endswith("Z") and "X-TODO-ZONE" not in due.parameters:
             self.entry.repeating.zone = self.entry.zone = "UTC"  # its dates are counted there

@@ -123,7 +123,7 @@ def test_a_task_of_tasks_org() -> None:
     assert all(one.past for one in task.instances)
     assert series is not None
     assert (series.rule, series.start) == ("FREQ=WEEKLY;BYDAY=MO", task.due)
-    assert found.lost == [(4, "start"), (4, "position")]
+    assert found.lost == [(16, "RRULE"), (4, "start"), (4, "position")]
 
 
 def test_a_task_of_nextcloud() -> None:
@@ -135,6 +135,11 @@ def test_a_task_of_nextcloud() -> None:
     assert [field for _, field in found.lost] == [
         *("STATUS", "PERCENT-COMPLETE", "LOCATION", "URL", "list", "parent"),
     ]
+
+
+def test_what_goes_into_the_notes_comes_after_them_wherever_it_stands() -> None:
+    found = read(ics.read, todo("URL:https://example.org", "SUMMARY:a", "DESCRIPTION:one\\ntwo", "LOCATION:here"))
+    assert found.task.notes == "one\ntwo\n\nURL: https://example.org\n\nLocation: here"
 
 
 def test_a_reminder_of_apples() -> None:
