@@ -8,7 +8,7 @@ import datetime as dt
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, BinaryIO, Final, Generic, TypeVar
 from urllib.parse import quote
 from uuid import UUID, uuid4
 
@@ -21,6 +21,7 @@ from todo.contracts.pause import Pause
 T = TypeVar("T")
 
 TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=3)
+STREAMING: Final = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=120)  # of a file, or a long report
 ATTEMPTS: Final = 4  # of a request that may be repeated, when its connection broke
 PAUSE: Final = 0.5  # seconds before the second attempt, then twice and three times as long
 _NETWORK: Final = (aiohttp.ClientConnectionError, asyncio.TimeoutError, OSError)
@@ -169,6 +170,50 @@ class Why(msgspec.Struct, frozen=True):
     did_not_answer: tuple[str, ...]
 
 
+class Remark(msgspec.Struct, frozen=True):
+    """Something in a file that is not imported as it stands, or not at all."""
+
+    line: int
+    entry: int
+    field: str
+    problem: str
+    instead: str = ""
+
+
+class Progress(msgspec.Struct, frozen=True):
+    phase: str
+    tasks: int
+    share: float
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """How an import ended. `fields` counts what was lost by field."""
+
+    dry_run: bool
+    tasks: int
+    imported: int
+    already_there: int
+    broken: int
+    losses: int
+    fields: dict[str, int]
+    result: str
+
+
+class Failed(msgspec.Struct, frozen=True):
+    reason: str
+    imported: int
+
+
+class ImportLine(msgspec.Struct, frozen=True):
+    """A line of an import's report: one of these."""
+
+    loss: Remark | None = None
+    broken: Remark | None = None
+    progress: Progress | None = None
+    done: Imported | None = None
+    failed: Failed | None = None
+
+
 class Letter(msgspec.Struct, frozen=True):
     """A dead letter; `body` is there when one was asked for."""
 
@@ -312,6 +357,27 @@ class _Http:
             await asyncio.sleep(PAUSE * attempt)
         raise AssertionError("the last attempt returns or raises")
 
+    @asynccontextmanager
+    async def _streamed(
+        self, method: str, path: str, query: Mapping[str, object], content: BinaryIO | None = None
+    ) -> AsyncIterator[aiohttp.StreamReader]:
+        """An answer that is read as it comes. Raises what `_ask` raises, and `UnreachableError` if it breaks off."""
+        params = {name: str(value) for name, value in query.items() if value is not None}
+        headers = self._own | {"content-type": "application/octet-stream"}
+        try:
+            async with self._session.request(
+                method, f"{self.base}{path}", data=content, headers=headers, params=params, timeout=STREAMING
+            ) as response:
+                if response.status >= 400:  # noqa: PLR2004 - HTTP
+                    raise self._refusal(response.status, await response.read())
+                yield response.content
+        except (aiohttp.InvalidURL, ValueError) as error:
+            raise UnreachableError(self.base, "that is not an address") from error
+        except (*_NETWORK, aiohttp.ClientPayloadError) as error:
+            refused = isinstance(error, aiohttp.ClientConnectorError)
+            reason = "nothing listens there" if refused else f"the connection failed ({type(error).__name__})"
+            raise UnreachableError(self.base, reason) from error
+
     def _refusal(self, status: int, body: bytes) -> Exception:
         try:
             return RefusedError(msgspec.json.decode(body, type=Problem), body)
@@ -369,6 +435,21 @@ class Api(_Http):
 
     async def why(self, user_id: int | None, task_id: UUID) -> Answer[Why]:
         return await self.get(Why, f"/tasks/{task_id}/why", user_id=user_id)
+
+    async def export(self, user_id: int | None, kind: str) -> AsyncIterator[bytes]:
+        """Every task as a file, in pieces."""
+        async with self._streamed("GET", "/exports", {"user_id": user_id, "format": kind}) as answer:
+            async for piece in answer.iter_any():
+                yield piece
+
+    async def import_file(
+        self, user_id: int | None, kind: str, file: BinaryIO, *, dry_run: bool, partial: bool
+    ) -> AsyncIterator[Answer[ImportLine]]:
+        """The report of an import, line by line while it goes."""
+        query = {"user_id": user_id, "format": kind, "dry_run": str(dry_run).lower(), "partial": str(partial).lower()}
+        async with self._streamed("POST", "/imports", query, file) as answer:
+            async for line in answer:
+                yield Answer(line, msgspec.json.decode(line, type=ImportLine))
 
     async def users(self) -> Answer[tuple[User, ...]]:
         return await self.get(tuple[User, ...], "/users")

@@ -145,7 +145,9 @@ class Api:
             text = await response.text()
             kind = response.content_type
             self._check(method, path, response.status, kind, text)
-            return Answer(response.status, response.headers, await response.json() if "json" in kind else text)
+            return Answer(
+                response.status, response.headers, await response.json() if kind.endswith(("/json", "+json")) else text
+            )
 
     async def get(self, path: str, **query: str) -> Answer:
         return await self.call("GET", path, None, query=query)

@@ -30,6 +30,7 @@ _TITLES: Final = {
     403: "forbidden",
     404: "not found",
     405: "method not allowed",
+    408: "request timeout",
     409: "conflict",
     412: "changed meanwhile",
     413: "too large",

@@ -35,6 +35,7 @@ from todo.domain.errors import RuleError
 from todo.messaging.unit import Database, Transaction
 
 MAX_BODY: Final = 1024 * 1024  # bytes
+MAX_IMPORT: Final = 64 * 1024 * 1024  # bytes of a file to import: read as a stream, and kept on disk
 MAX_KEY: Final = 200
 MOST_OWNERS: Final = 10_000
 MAX_NUMBER: Final = 2**63 - 1  # ids are PostgreSQL's bigint
@@ -269,7 +270,7 @@ def _describe(span: Span, method: str, route: str, status: int) -> None:
 
 
 class BodyLimit:
-    """ASGI middleware: a body beyond `MAX_BODY` is refused before it is read whole."""
+    """ASGI middleware: a body beyond what its route takes is refused before it is read whole."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -278,17 +279,20 @@ class BodyLimit:
         if scope["type"] != "http" or not _is_public(scope["path"]):
             await self.app(scope, receive, send)
             return
+        limit = MAX_IMPORT if scope["path"] == "/imports" else MAX_BODY
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        if length.isdigit() and int(length) > MAX_BODY:
-            await _too_large(scope, receive, send)
+        if length.isdigit() and int(length) > limit:
+            await _too_large(scope, receive, send, limit)
             return
-        await self.app(scope, _counted(receive), send)
+        await self.app(scope, _counted(receive, limit), send)
 
 
 _METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _PUBLIC: Final = (
     "/changes",
     "/dead-letters",
+    "/exports",
+    "/imports",
     "/lists",
     "/me",
     "/occurrences",
@@ -306,21 +310,21 @@ def _is_public(path: str) -> bool:
     return "/" + path.split("/", 2)[1] in _PUBLIC if path.startswith("/") else False
 
 
-def _counted(receive: Receive) -> Receive:
+def _counted(receive: Receive, limit: int) -> Receive:
     seen = 0
 
     async def counting() -> Message:
         nonlocal seen
         message = await receive()
         seen += len(message.get("body", b""))
-        if seen > MAX_BODY:
-            raise HTTPException(413, f"the body is larger than {MAX_BODY:,} bytes")
+        if seen > limit:
+            raise HTTPException(413, f"the body is larger than {limit:,} bytes")
         return message
 
     return counting
 
 
-async def _too_large(scope: AsgiScope, receive: Receive, send: Send) -> None:
+async def _too_large(scope: AsgiScope, receive: Receive, send: Send, limit: int) -> None:
     """The server drops what is still to come; closing on it would reset the connection and lose this answer."""
-    response = problem(413, "too-large", f"the body is larger than {MAX_BODY:,} bytes")
+    response = problem(413, "too-large", f"the body is larger than {limit:,} bytes")
     await response(scope, receive, send)
