@@ -11,6 +11,7 @@ from rich.text import Text
 
 from todo.contracts.pause import Pause
 from todo.operations.client import Letter, LetterPage, Mail, Mails, Pipeline, Reminder, Step, Task, TaskPage, User, Why
+from todo.operations.watching import Told
 
 if TYPE_CHECKING:  # importing it costs more than everything else here
     from todo.operations.verify import Report
@@ -59,6 +60,18 @@ def changed(one: Task) -> RenderableType:
     """What a change led to, in a line."""
     when = f", due {due(one)}" if due(one) else ""
     return Text.assemble((str(one.id), "bold"), f"  {plain(one.title)}  ", _word(one.status), when)
+
+
+def told(one: Told) -> RenderableType:
+    """A change in a line."""
+    change = one.change
+    if change is None:
+        return Text("the database is another one by now: all there is follows", style="yellow")
+    what = (f"{change.kind} {str(change.id)[:SHORT_ID]}", "bold")
+    if change.value is None:
+        return Text.assemble(what, f"  version {change.version}  ", ("deleted", "dim"))
+    name = plain(str(change.value.get("title") or change.value.get("name") or ""))
+    return Text.assemble(what, f"  version {change.version}  {name}  ", _word(str(change.value.get("status", ""))))
 
 
 def due(one: Task) -> str:

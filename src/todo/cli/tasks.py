@@ -1,7 +1,10 @@
-"""Tasks: add, list, show, edit, close, put off, delete, and why."""
+"""Tasks: add, list, show, edit, close, put off, delete, why, and what changes."""
 
+import asyncio
 import datetime as dt
+import sys
 from collections.abc import Callable
+from contextlib import aclosing, suppress
 from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any, Final, TypeVar
@@ -12,6 +15,7 @@ import typer
 from todo.cli import show as render
 from todo.cli import words
 from todo.cli.session import Session, command, print_json, print_rich
+from todo.operations import watching
 from todo.operations.client import Recurrence
 
 T = TypeVar("T")
@@ -65,6 +69,7 @@ def register(app: typer.Typer) -> None:
     command(app, "snooze", example="todo snooze 3fa85f64 'in 10m'", with_user=True)(snooze)
     command(app, "delete", example="todo delete 3fa85f64 --occurrence", with_user=True)(delete)
     command(app, "why", example="todo why 3fa85f64", with_user=True)(why)
+    command(app, "watch", example="todo watch --json | jq .value.title", with_user=True)(watch)
 
 
 async def add(  # noqa: PLR0913 - a task has this many parts
@@ -204,6 +209,31 @@ async def why(session: Session, task: Id) -> None:
     """Tell what happened to a task and its reminders, and if no mail went out, why not."""
     answer = await session.api.why(session.user, await session.task_id(task))
     session.show(answer, render.why)
+
+
+async def watch(
+    session: Session,
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Begin with all there is, not with the next change.")
+    ] = False,
+    cursor: Annotated[str | None, typer.Option(help="Go on after this one, as --json shows it.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many changes.")] = None,
+) -> None:
+    """Print changes as they come, until Ctrl-C. With --json each is a line, with the cursor to go on after it."""
+    begin = cursor or (None if everything else watching.NOW)
+    seen = 0
+    with suppress(asyncio.CancelledError):  # Ctrl-C
+        async with aclosing(watching.follow(session.api, session.user, begin)) as changes:
+            async for told in changes:
+                if session.as_json:
+                    print_json(told.line)
+                else:
+                    print_rich(render.told(told))
+                sys.stdout.flush()
+                seen += told.change is not None
+                if seen == count:
+                    return
 
 
 def _given(**fields: object) -> dict[str, Any]:

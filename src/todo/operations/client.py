@@ -378,6 +378,25 @@ class _Http:
             reason = "nothing listens there" if refused else f"the connection failed ({type(error).__name__})"
             raise UnreachableError(self.base, reason) from error
 
+    @asynccontextmanager
+    async def stream(
+        self, path: str, query: Mapping[str, str], headers: Mapping[str, str], silence: float
+    ) -> AsyncIterator[aiohttp.StreamReader]:
+        """Server-sent events. A stream that is silent for so many seconds is a connection that broke."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=silence)
+        sent = self._own | dict(headers)
+        try:
+            async with self._session.get(f"{self.base}{path}", params=query, headers=sent, timeout=timeout) as answer:
+                if answer.status >= 400:  # noqa: PLR2004 - HTTP
+                    raise self._refusal(answer.status, await answer.read())
+                if answer.content_type != "text/event-stream":
+                    raise UnreachableError(self.base, f"what answers there is something else ({answer.content_type})")
+                yield answer.content
+        except (aiohttp.InvalidURL, ValueError) as error:
+            raise UnreachableError(self.base, "that is not an address") from error
+        except (*_NETWORK, aiohttp.ClientPayloadError) as error:
+            raise UnreachableError(self.base, f"the connection failed ({type(error).__name__})") from error
+
     def _refusal(self, status: int, body: bytes) -> Exception:
         try:
             return RefusedError(msgspec.json.decode(body, type=Problem), body)
