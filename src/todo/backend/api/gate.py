@@ -47,7 +47,9 @@ _OPEN: Final = frozenset(
     {"/healthz", "/healthz/consume", "/readyz", "/metrics", "/openapi.json", "/docs", "/redoc", "/docs/oauth2-redirect"}
 )
 _SIDECARS: Final = ("/dapr/", "/events/", "/job/", "/internal/")
-_SIGNING_IN: Final = frozenset({("GET", "/session"), ("POST", "/session")})  # for whoever is nobody yet
+_SIGNING_IN: Final = frozenset(  # for whoever is nobody yet
+    {("GET", "/session"), ("POST", "/session"), ("GET", "/session/oidc"), ("GET", "/session/oidc/callback")}
+)
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
