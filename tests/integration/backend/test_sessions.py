@@ -419,7 +419,8 @@ class TestLimits:
         async with browsing(narrow) as browser:
             known = await browser.sign_in(other.email)
             assert known.status == 201
-            guesses = [await browser.sign_in(who.email.swapcase(), f"guess {number}") for number in range(11)]
+            written = (who.email, who.email.upper())
+            guesses = [await browser.sign_in(written[number % 2], f"guess {number}") for number in range(11)]
             assert [one.status for one in guesses] == [401] * 10 + [429]
             assert (await browser.sign_in(who.email)).status == 429
             refused = await browser.sign_in(other.email)
