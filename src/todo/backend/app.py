@@ -42,6 +42,7 @@ from todo.service.kit import NotReadyError, Parts
 from todo.service.settings import Settings, SettingsError, database_url
 
 if TYPE_CHECKING:
+    from todo.backend.auth.code_flow import CodeFlow
     from todo.backend.auth.oidc import Provider
     from todo.backend.auth.passwords import Hashing
 
@@ -124,7 +125,7 @@ async def _parts(
         _database(url, settings.database_pool or POOL) as database,
         _sightings(database, settings.instance) as sightings,
         connect(settings.sidecar, settings.dapr_token) as dapr,
-        _provider(auth.oidc if auth else None) as provider,
+        _provider(auth.oidc if auth else None, api.state.site) as (provider, code_flow),
         _hashing(auth) as hashing,
     ):
         epoch = Epoch(database.pool)
@@ -154,8 +155,8 @@ async def _parts(
             await kit.eventually(sightings.start, "database")
             api.state.backend = requests.Backend(database, dapr, epoch())
             if auth and hashing:
-                api.state.signing_in = SigningIn(database, auth, hashing)
-                api.state.authenticator = Authenticator(database, auth, provider)
+                api.state.authenticator = authenticator = Authenticator(database, auth, provider)
+                api.state.signing_in = SigningIn(database, auth, hashing, authenticator, code_flow)
             await asyncio.gather(relay.run(), hub.run())
 
         yield Parts(
@@ -189,14 +190,19 @@ async def _database(url: Where, pool: int) -> AsyncIterator[Database]:
 
 
 @contextlib.asynccontextmanager
-async def _provider(settings: OidcSettings | None) -> "AsyncIterator[Provider | None]":
+async def _provider(
+    settings: OidcSettings | None, site: Site
+) -> "AsyncIterator[tuple[Provider | None, CodeFlow | None]]":
     if settings is None:
-        yield None
+        yield None, None
         return
+    from todo.backend.auth.code_flow import CodeFlow  # noqa: PLC0415 - the same
     from todo.backend.auth.oidc import Provider  # noqa: PLC0415 - cryptography, for those who have a provider
 
     async with aiohttp.ClientSession() as http:
-        yield Provider(http, settings)
+        provider = Provider(http, settings)
+        client = settings.client
+        yield provider, CodeFlow(http, provider, client, site.url + session.CALLBACK) if client else None
 
 
 @contextlib.asynccontextmanager

@@ -75,13 +75,16 @@ class Browser:
         self.csrf: str | None = None
 
     @property
+    def cookies(self) -> dict[str, str]:
+        return {one.key: one.value for one in self._http.cookie_jar}
+
+    @property
     def cookie(self) -> str | None:
         """The session's."""
-        found = {one.key: one.value for one in self._http.cookie_jar}
-        return found.get(PLAIN) or found.get(SECURE)
+        return self.cookies.get(PLAIN)
 
-    def hold(self, secret: str) -> None:
-        self._http.cookie_jar.update_cookies({PLAIN: secret}, URL(self.base))
+    def hold(self, value: str, name: str = PLAIN) -> None:
+        self._http.cookie_jar.update_cookies({name: value}, URL(self.base))
 
     async def call(
         self,
@@ -101,6 +104,23 @@ class Browser:
                 assert answer.content_type == "application/problem+json"
                 assert not LEAKS.search(text), text
             return Answer(answer.status, body, answer.headers)
+
+    async def begin(self, next_path: str | None = None, **headers: str | None) -> Answer:
+        """Ask to be sent to the identity provider."""
+        query = "" if next_path is None else f"?next={next_path}"
+        return await self.call("GET", f"/session/oidc{query}", **headers)
+
+    async def visit(self, location: str) -> str:
+        """Go to the identity provider, which sends people back at once: where to, as a path of ours."""
+        async with self._http.get(URL(location, encoded=True), allow_redirects=False) as answer:
+            assert answer.status == 302
+            back = URL(answer.headers["location"], encoded=True)
+            assert back.path == "/session/oidc/callback"
+            return back.raw_path_qs
+
+    async def via_provider(self, next_path: str | None = None, **headers: str | None) -> Answer:
+        """Sign in there; the answer to whoever has come back."""
+        return await self.call("GET", await self.visit((await self.begin(next_path)).headers["location"]), **headers)
 
     async def sign_in(self, email: str, password: str = PASSWORD, **headers: str | None) -> Answer:
         answer = await self.call("POST", "/session", {"email": email, "password": password}, **headers)

@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 from argon2 import PasswordHasher
+from yarl import URL
 
 from tests.integration.backend.browsers import (
     PASSWORD,
@@ -29,6 +30,7 @@ from tests.integration.backend.browsers import (
 from tests.integration.backend.callers import EVERYTHING, UNLIMITED, Guarded, guarded_backend
 from tests.integration.backend.scenario import MovableClock, Scenario
 from tests.integration.backend.service import Api
+from tests.support.provider import AUDIENCE, CLIENT, CLIENT_SECRET
 from tests.support.waiting import until
 from todo.backend.auth import sessions
 from todo.backend.auth.scopes import OWN_TASKS
@@ -417,7 +419,8 @@ class TestLimits:
         async with browsing(narrow) as browser:
             known = await browser.sign_in(other.email)
             assert known.status == 201
-            guesses = [await browser.sign_in(who.email.swapcase(), f"guess {number}") for number in range(11)]
+            written = (who.email, who.email.upper())
+            guesses = [await browser.sign_in(written[number % 2], f"guess {number}") for number in range(11)]
             assert [one.status for one in guesses] == [401] * 10 + [429]
             assert (await browser.sign_in(who.email)).status == 429
             refused = await browser.sign_in(other.email)
@@ -444,7 +447,7 @@ class TestLocal:
 
 
 class TestLogs:
-    async def test_no_password_cookie_or_address_is_ever_logged(self, guarded: Guarded, tmp_path: Path) -> None:
+    async def test_no_password_cookie_code_or_address_is_ever_logged(self, guarded: Guarded, tmp_path: Path) -> None:
         """A whole process at its most talkative, with its database taken away in the middle."""
         who = await account(guarded)
         log = tmp_path / "log"
@@ -453,6 +456,8 @@ class TestLogs:
         environ = {
             "DATABASE_URL": guarded.url, "DAPR_API_TOKEN": "dapr-hush", "APP_API_TOKEN": "app-hush",
             "APP_PORT": str(port), "TODO_AUTH": "required", "TODO_LOG_LEVEL": "debug", **UNLIMITED,
+            "TODO_OIDC_ISSUER": guarded.identity.issuer, "TODO_OIDC_AUDIENCE": AUDIENCE,
+            "TODO_OIDC_CLIENT_ID": CLIENT, "TODO_OIDC_CLIENT_SECRET": CLIENT_SECRET,
         }  # fmt: skip
         with log.open("wb") as out:
             process = await asyncio.create_subprocess_exec(
@@ -470,6 +475,11 @@ class TestLogs:
                 assert (await browser.sign_in(who.email)).kind == "unavailable"
                 await execute(guarded, "ALTER TABLE hidden_logins RENAME TO password_logins")
                 assert (await browser.call("DELETE", "/session")).status == 204
+                back = await browser.visit((await browser.begin()).headers["location"])
+                secret = browser.cookies["todo-sign-in"].split(".")[0]
+                assert (await browser.call("GET", back)).kind == "no-account"
+                browser.hold(secret, "todo-sign-in")
+                assert (await browser.call("GET", back)).kind == "sign-in-failed"
             process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(20):
                 await process.wait()
@@ -480,9 +490,20 @@ class TestLogs:
         said = log.read_text()
         assert re.search(r"signed in", said)
         assert "request put off" in said
-        for secret in (PASSWORD, "swordfish", who.email, cookie, csrf):
-            assert secret is not None
-            assert secret not in said
+        parts = URL(back).query
+        for hidden in (
+            PASSWORD,
+            "swordfish",
+            who.email,
+            cookie,
+            csrf,
+            secret,
+            parts["code"],
+            parts["state"],
+            CLIENT_SECRET,
+        ):
+            assert hidden is not None
+            assert hidden not in said
 
 
 async def _is_up(browser: Browser) -> bool:

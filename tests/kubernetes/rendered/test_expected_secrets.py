@@ -29,7 +29,7 @@ def given(name: str) -> dict[str, str]:
 
 
 def referenced(manifests: tuple[Manifest, ...]) -> set[tuple[str, str | None]]:
-    """(secret, key), the key None for a Secret that is mounted whole."""
+    """(secret, key), the key None for a Secret that is mounted whole; what a pod can do without is not wanted."""
     found: set[tuple[str, str | None]] = set()
     for template in pods(manifests).values():
         found |= set(_of_pod(template))
@@ -49,7 +49,7 @@ def _of_pod(template: Manifest) -> Iterator[tuple[str, str | None]]:
             if ref := variable.get("valueFrom", {}).get("secretKeyRef"):
                 yield ref["name"], ref["key"]
     for volume in template["spec"].get("volumes", ()):
-        if secret := volume.get("secret"):
+        if (secret := volume.get("secret")) and not secret.get("optional"):
             keys = [item["key"] for item in secret.get("items", ())] or [None]
             yield from ((secret["secretName"], key) for key in keys)
 

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 
 from todo.backend.auth.settings import AuthSettings, OidcSettings, read_auth
 from todo.service.settings import SettingsError
 
 OIDC = {"TODO_OIDC_ISSUER": "https://id.example.org/realm", "TODO_OIDC_AUDIENCE": "todo"}
+CLIENT = {"TODO_OIDC_CLIENT_ID": "todo-web", "TODO_OIDC_CLIENT_SECRET": "hush"}
 
 
 def test_tokens_alone_are_enough() -> None:
@@ -27,6 +30,22 @@ def test_proxies_that_are_named_are_believed(proxies: str) -> None:
     assert read_auth("required", {"FORWARDED_ALLOW_IPS": proxies}) == AuthSettings(None, 50, 100, 30)
 
 
+def test_people_sign_in_there_as_a_client_with_a_secret_or_without_one(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("hush-hush\n")
+    for environ, secret in (
+        ({}, None),
+        ({"TODO_OIDC_CLIENT_SECRET": "hush"}, "hush"),
+        ({"TODO_OIDC_CLIENT_SECRET_FILE": str(file)}, "hush-hush"),
+    ):
+        found = read_auth("required", OIDC | {"TODO_OIDC_CLIENT_ID": "todo-web"} | environ)
+        assert found is not None
+        assert found.oidc is not None
+        assert found.oidc.client is not None
+        assert (found.oidc.client.id, found.oidc.client.current_secret()) == ("todo-web", secret)
+        assert "hush" not in repr(found)
+
+
 def test_under_local_there_is_nothing_to_set() -> None:
     assert read_auth("local", {}) is None
 
@@ -44,6 +63,10 @@ def test_under_local_there_is_nothing_to_set() -> None:
         ("required", OIDC | {"TODO_OIDC_CREATE_USERS": "yes"}, "TODO_OIDC_CREATE_USERS"),
         ("required", {"TODO_OIDC_AUDIENCE": "todo"}, "TODO_OIDC_AUDIENCE"),
         ("required", {"TODO_OIDC_CREATE_USERS": "true"}, "TODO_OIDC_CREATE_USERS"),
+        ("required", {"TODO_OIDC_CLIENT_ID": "todo-web"}, "TODO_OIDC_CLIENT_ID"),
+        ("required", OIDC | {"TODO_OIDC_CLIENT_SECRET": "hush"}, "TODO_OIDC_CLIENT_SECRET"),
+        ("required", OIDC | CLIENT | {"TODO_OIDC_CLIENT_SECRET_FILE": "/etc/hostname"}, "both set"),
+        ("required", OIDC | CLIENT | {"TODO_OIDC_CLIENT_SECRET": "", "TODO_OIDC_CLIENT_SECRET_FILE": "/no/s"}, "/no/s"),
         ("required", {"TODO_RATE": "0"}, "TODO_RATE"),
         ("required", {"TODO_RATE_BURST": "²"}, "TODO_RATE_BURST"),
         ("required", {"TODO_AUTH_FAILURES": "-1"}, "TODO_AUTH_FAILURES"),
@@ -52,6 +75,7 @@ def test_under_local_there_is_nothing_to_set() -> None:
         ("required", {"FORWARDED_ALLOW_IPS": "0.0.0.0/0"}, "FORWARDED_ALLOW_IPS"),
         ("required", {"FORWARDED_ALLOW_IPS": "10.0.0.1,::/0"}, "FORWARDED_ALLOW_IPS"),
         ("local", OIDC, "TODO_OIDC_ISSUER"),
+        ("local", CLIENT, "TODO_OIDC_CLIENT_ID"),
         ("local", {"TODO_RATE": "5"}, "TODO_RATE"),
     ],
 )

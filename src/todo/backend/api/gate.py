@@ -54,7 +54,9 @@ _OPEN: Final = frozenset(
 )
 _SIDECARS: Final = ("/dapr/", "/events/", "/job/", "/internal/")
 _OPEN_BELOW: Final = (*_SIDECARS, web.ASSETS)
-_SIGNING_IN: Final = frozenset({("GET", "/session"), ("POST", "/session")})  # for whoever is nobody yet
+_SIGNING_IN: Final = frozenset(  # for whoever is nobody yet
+    {("GET", "/session"), ("POST", "/session"), ("GET", "/session/oidc"), ("GET", "/session/oidc/callback")}
+)
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 

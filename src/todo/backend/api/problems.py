@@ -192,12 +192,12 @@ async def _forbidden(_: Request, error: ForbiddenError) -> Response:
 
 
 async def _too_many(_: Request, error: TooManyError) -> Response:
-    metrics.refused.labels("too-many-requests").inc()
-    return problem(429, "too-many-requests", str(error), {"retry-after": str(math.ceil(error.wait))})
+    metrics.refused.labels(error.kind).inc()
+    return problem(429, error.kind, str(error), {"retry-after": str(math.ceil(error.wait))})
 
 
 async def _provider_away(_: Request, error: ProviderAwayError) -> Response:
-    return problem(503, "identity-provider-away", f"{error}: try again", {"retry-after": "2"})
+    return problem(503, error.kind, f"{error}: try again", {"retry-after": "2"})
 
 
 Handler = Callable[[Request, Any], Awaitable[Response]]

@@ -3,8 +3,8 @@
 from dataclasses import asdict
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Request
-from starlette.responses import Response
+from fastapi import APIRouter, Path, Query, Request
+from starlette.responses import RedirectResponse, Response
 
 from todo.backend.api import gate, models, problems, requests
 from todo.backend.api.models import SignInIn
@@ -12,10 +12,10 @@ from todo.backend.api.problems import answers
 from todo.backend.api.requests import Anybody, TheBackend, UserId
 from todo.backend.auth import sessions
 from todo.backend.auth.callers import LOCAL, Caller
-from todo.backend.auth.errors import UnauthenticatedError
+from todo.backend.auth.errors import ForbiddenError, ProviderAwayError, TooManyError, UnauthenticatedError
 from todo.backend.auth.scopes import Scope
 from todo.backend.auth.sessions import Site
-from todo.backend.auth.signing_in import SigningIn, Visit
+from todo.backend.auth.signing_in import Returned, SigningIn, Visit
 from todo.backend.commands import ConflictError, NotFoundError
 from todo.backend.store import people
 from todo.backend.store import sessions as store
@@ -27,7 +27,11 @@ router = APIRouter(tags=["sign in"])
 
 PUBLIC: Final[dict[str, Any]] = {"security": []}  # in the OpenAPI document: no token is wanted
 _NEEDED: Final[dict[int | str, dict[str, Any]]] = {401: {"model": models.SignInNeeded}}
-_UNSTORED: Final = {"cache-control": "no-store"}
+_UNSTORED: Final = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
+_NOTHING: Final = "TODO_AUTH=local believes every caller of this machine: there is nothing to sign in to"
+_LASTS: Final = 600  # seconds that a browser may take at the provider; the cookie says when it began, too
+CALLBACK: Final = "/session/oidc/callback"
+_Short = Annotated[str, Query(max_length=200)]
 
 
 @router.get("/session", response_model=models.SessionOut, responses=_NEEDED, openapi_extra=PUBLIC)
@@ -55,7 +59,7 @@ async def read(request: Request, backend: TheBackend, user_id: UserId = None) ->
 async def sign_in(body: SignInIn, request: Request, backend: TheBackend) -> Response:
     """Sign in with the address and the password of a local account: a session, and its cookie."""
     if _is_local(request):
-        raise ConflictError("TODO_AUTH=local believes every caller of this machine: there is nothing to sign in to")
+        raise ConflictError(_NOTHING)
     site, signing_in = _site(request), _signing_in(request)
     gate.check_origin(request, site, demanded=False)
     secret = await signing_in.by_password(body.email, body.password, visit_of(request))
@@ -64,6 +68,54 @@ async def sign_in(body: SignInIn, request: Request, backend: TheBackend) -> Resp
     answer.status_code = 201
     keep_session(answer, site, secret)
     return answer
+
+
+@router.get(
+    "/session/oidc", status_code=303, response_class=Response, responses=answers(404, 409), openapi_extra=PUBLIC
+)
+async def begin(
+    request: Request,
+    next_path: Annotated[
+        str, Query(alias="next", max_length=1000, description="a path of this system, to go to afterwards")
+    ] = "/",
+) -> Response:
+    """Go to the identity provider to sign in. Where it cannot, a browser is told at /?sign-in=KIND."""
+    if _is_local(request):
+        raise ConflictError(_NOTHING)
+    site = _site(request)
+    try:
+        location, cookie = await _signing_in(request).begin(next_path)
+    except ProviderAwayError as error:
+        return await _refused(request, error)
+    answer = _private(RedirectResponse(location, 303))
+    answer.set_cookie(site.sign_in_cookie, cookie, max_age=_LASTS, secure=site.is_secure, httponly=True, samesite="lax")
+    return answer
+
+
+@router.get(CALLBACK, status_code=303, response_class=Response, responses=answers(404, 409), openapi_extra=PUBLIC)
+async def come_back(
+    request: Request,
+    state: _Short = "",
+    code: str = "",
+    error: _Short = "",
+    iss: Annotated[str | None, Query(max_length=500)] = None,
+) -> Response:
+    """Where the identity provider sends a browser back to: a session, and on to where it wanted to go."""
+    if _is_local(request):
+        raise ConflictError(_NOTHING)
+    site = _site(request)
+    held = request.cookies.get(site.sign_in_cookie, "")
+    try:
+        given = Returned(state, code, error, iss)
+        secret, location = await _signing_in(request).by_code(held, given, visit_of(request))
+        await gate.authenticator(request).signed_in(secret)  # known from the start, however many fail at this address
+    except (UnauthenticatedError, ForbiddenError, TooManyError, ProviderAwayError) as refusal:
+        answer = await _refused(request, refusal)
+    else:
+        answer = RedirectResponse(location, 303)
+        keep_session(answer, site, secret)
+    answer.delete_cookie(site.sign_in_cookie, secure=site.is_secure, httponly=True, samesite="lax")
+    return _private(answer)
 
 
 @router.delete("/session", status_code=204, responses=answers(409))
@@ -157,6 +209,16 @@ def _check_token(caller: Caller, scope: Scope) -> None:
 
 def _private(answer: Response) -> Response:
     answer.headers.update(_UNSTORED)
+    return answer
+
+
+async def _refused(
+    request: Request, error: UnauthenticatedError | ForbiddenError | TooManyError | ProviderAwayError
+) -> Response:
+    """A problem; to a person whose browser came here by itself the app, which knows the kind."""
+    answer = await problems.answer_to(request, error)
+    if "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse(f"/?sign-in={error.kind}", 303)
     return answer
 
 

@@ -126,7 +126,7 @@ class Authenticator:
             raise UnauthenticatedError("that is no API token")
         person = await self._vouched(self._provider, given, place)
         self._take_share(person.sub)  # before any look-up: whoever is nobody here has a share too
-        return await self._by_identity(person)
+        return await self.identity_of(person)
 
     def _take_share(self, caller: int | str) -> None:
         if wait := self._share.take(caller):
@@ -159,7 +159,8 @@ class Authenticator:
         self._take_share(session.user_id)
         return session
 
-    async def _by_identity(self, person: Person) -> Identity:
+    async def identity_of(self, person: Person) -> Identity:
+        """Which user somebody is whom the provider vouches for. Raises `ForbiddenError`."""
         identity = await self._identities.get(person.sub)
         return identity or await self._first_seen(person)
 

@@ -1,5 +1,7 @@
 """Why a caller is not let in. Messages are for the caller, and name no token."""
 
+from typing import Final
+
 from todo.dapr.subscriber import UnavailableError
 
 
@@ -24,10 +26,14 @@ class ForbiddenError(Exception):
 class TooManyError(Exception):
     """More than the caller's share; `wait` is in seconds."""
 
+    kind: Final = "too-many-requests"
+
     def __init__(self, reason: str, wait: float) -> None:
         super().__init__(reason)
         self.wait = wait
 
 
 class ProviderAwayError(UnavailableError):
-    """The identity provider does not answer, and its keys are needed."""
+    """The identity provider does not answer, and it is needed."""
+
+    kind: Final = "identity-provider-away"

@@ -1,4 +1,4 @@
-"""Bearer tokens of an OpenID Connect provider: JSON Web Tokens, judged by the keys that it publishes.
+"""Tokens of an OpenID Connect provider: JSON Web Tokens, judged by the keys that it publishes.
 
 Sources: OpenID Connect Discovery 1.0, RFC 7517 (keys), RFC 7519 (tokens), RFC 8725 (what goes wrong with them).
 """
@@ -55,6 +55,18 @@ class Claims(msgspec.Struct, frozen=True):
 class _Discovery(msgspec.Struct):
     issuer: str
     jwks_uri: str
+    authorization_endpoint: str = ""
+    token_endpoint: str = ""
+    token_endpoint_auth_methods_supported: list[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where people sign in, and where to ask who did; `takes_basic`: how a client says its secret there."""
+
+    authorization: str
+    token: str
+    takes_basic: bool
 
 
 class _KeySet(msgspec.Struct):
@@ -80,9 +92,14 @@ class Provider:
         self._http = http
         self._settings = settings
         self._keys: dict[str, Key] = {}
+        self._endpoints: Endpoints | None = None
         self._away = False
         self._wanted = asyncio.Event()
         self._answered = asyncio.Event()  # replaced by the next one with every answer
+
+    @property
+    def issuer(self) -> str:
+        return self._settings.issuer
 
     async def run(self) -> None:
         """Keep the keys fresh until cancelled."""
@@ -98,18 +115,39 @@ class Provider:
 
     async def verify(self, token: str) -> Claims:
         """Who a token speaks of. Raises `UnauthenticatedError`, and `ProviderAwayError` when its key is not known."""
+        return msgspec.convert(_known(await self._claims(token, self._settings.audience)), Claims)
+
+    async def verify_id_token(self, token: str, client_id: str, nonce: str) -> Claims:
+        """Who signed in for this client just now. Raises as `verify` does."""
+        claims = await self._claims(token, client_id)
+        if claims.get("nonce") != nonce:
+            raise UnauthenticatedError("the token is of another sign-in (nonce)")
+        if claims.get("azp", client_id) != client_id or (len(_several(claims["aud"])) > 1 and "azp" not in claims):
+            raise UnauthenticatedError("the token was given to another client (azp)")
+        return msgspec.convert(_known(claims), Claims)
+
+    async def endpoints(self) -> Endpoints:
+        """Raises `ProviderAwayError`."""
+        if self._endpoints is None:
+            self._wanted.set()
+            if not self._away:
+                await self._next_answer()
+        if self._endpoints is None:
+            raise ProviderAwayError("the identity provider does not say over https where people sign in")
+        return self._endpoints
+
+    async def _claims(self, token: str, audience: str) -> dict[str, Any]:
         key = await self._key(self._key_id(token))
         try:
-            claims = jwt.decode(
+            claims: dict[str, Any] = jwt.decode(
                 token,
                 key.public,
                 algorithms=list(key.algorithms),
-                audience=self._settings.audience,
+                audience=audience,
                 issuer=self._settings.issuer,
                 leeway=SKEW,
                 options={"require": _REQUIRED},
             )
-            return msgspec.convert(_known(claims), Claims)
         except jwt.ExpiredSignatureError:
             raise UnauthenticatedError("the token has expired") from None
         except (jwt.ImmatureSignatureError, jwt.InvalidIssuedAtError):
@@ -120,6 +158,7 @@ class Provider:
             raise UnauthenticatedError(f"the token does not say {error.claim}") from None
         except _NONSENSE:
             raise UnauthenticatedError("the token does not hold") from None
+        return claims
 
     def has_key_of(self, token: str) -> bool:
         """Whether the key is known that a token says it is signed with."""
@@ -183,6 +222,7 @@ class Provider:
             raise ValueError(f"its discovery document is of {found.issuer!r}: TODO_OIDC_ISSUER must be exactly that")
         if not is_secure(found.jwks_uri):
             raise ValueError(f"its keys are at {found.jwks_uri!r}, which is not https")
+        self._endpoints = _endpoints_of(found)
         published = await self._read(found.jwks_uri, _KeySet)
         return {str(raw["kid"]): key for raw in published.keys if "kid" in raw and (key := key_of(raw))}
 
@@ -190,12 +230,29 @@ class Provider:
         async with self._http.get(url, allow_redirects=False) as answer:
             if answer.status != 200:  # noqa: PLR2004 - HTTP
                 raise ValueError(f"{url} answers {answer.status}")
-            body = b""
-            async for chunk in answer.content.iter_any():
-                body += chunk
-                if len(body) > MOST_BYTES:
-                    raise ValueError(f"{url} answers more than {MOST_BYTES:,} bytes")
-            return msgspec.json.decode(body, type=kind)
+            return msgspec.json.decode(await bounded(answer), type=kind)
+
+
+async def bounded(answer: aiohttp.ClientResponse) -> bytes:
+    """A body that is not larger than it should be. Raises `ClientPayloadError`."""
+    body = b""
+    async for chunk in answer.content.iter_any():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            raise aiohttp.ClientPayloadError(f"{answer.url.path} answers more than {MOST_BYTES:,} bytes")
+    return body
+
+
+def _endpoints_of(found: _Discovery) -> Endpoints | None:
+    if not is_secure(found.authorization_endpoint) or not is_secure(found.token_endpoint):
+        return None
+    methods = found.token_endpoint_auth_methods_supported or ()
+    takes_basic = "client_secret_basic" in methods or "client_secret_post" not in methods  # it is what all have to take
+    return Endpoints(found.authorization_endpoint, found.token_endpoint, takes_basic)
+
+
+def _several(audience: object) -> list[object]:
+    return audience if isinstance(audience, list) else [audience]
 
 
 def key_of(raw: Mapping[str, Any]) -> Key | None:

@@ -31,7 +31,7 @@ def hashed(password: str) -> str:
     if not SHORTEST <= len(normal) <= LONGEST:
         fix = f"use {SHORTEST} to {LONGEST} characters; a few words are easier to keep than a few signs"
         raise RuleError("password", f"it has {len(normal)} characters", fix)
-    if not normal.isprintable():
+    if any(unicodedata.category(one) == "Cc" for one in normal):
         raise RuleError("password", "it contains control characters", "use what can be typed into a form")
     return _HASHER.hash(normal)
 
@@ -54,8 +54,9 @@ def renewed(known: str, password: str) -> str | None:
 
 
 def _normal(password: str) -> str:
-    """As RFC 8265 has it: keyboards write the same letter in more than one way."""
-    return unicodedata.normalize("NFC", password)
+    """As RFC 8265 has it: keyboards write the same letter, and a space, in more than one way."""
+    spaced = "".join(" " if unicodedata.category(one) == "Zs" else one for one in password)
+    return unicodedata.normalize("NFC", spaced)
 
 
 class Hashing:

@@ -1,31 +1,49 @@
 """The settings of TODO_AUTH=required.
 
 TODO_OIDC_ISSUER and TODO_OIDC_AUDIENCE let an identity provider in; TODO_OIDC_CREATE_USERS (false) makes a user of
-whoever comes first with a verified address. TODO_RATE (50) is what a caller may ask for a second, TODO_RATE_BURST
-(100) at once, TODO_AUTH_FAILURES (30) how often an address may fail in a minute; each for each process.
-FORWARDED_ALLOW_IPS, which the server reads too, names the proxies that are believed to say where a call comes from.
+whoever comes first with a verified address. TODO_OIDC_CLIENT_ID lets people sign in there with a browser; if the client
+has a secret, it is TODO_OIDC_CLIENT_SECRET, or in the file that TODO_OIDC_CLIENT_SECRET_FILE names. TODO_RATE (50) is
+what a caller may ask for a second, TODO_RATE_BURST (100) at once, TODO_AUTH_FAILURES (30) how often an address may fail
+in a minute; each for each process. FORWARDED_ALLOW_IPS, which the server reads too, names the proxies that are believed
+to say where a call comes from.
 """
 
 import ipaddress
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from todo.service.settings import LOOPBACK, SettingsError
 
-_OIDC: Final = ("TODO_OIDC_ISSUER", "TODO_OIDC_AUDIENCE", "TODO_OIDC_CREATE_USERS")
+_SECRET: Final = ("TODO_OIDC_CLIENT_SECRET", "TODO_OIDC_CLIENT_SECRET_FILE")
+_CLIENT: Final = ("TODO_OIDC_CLIENT_ID", *_SECRET)
+_OIDC: Final = ("TODO_OIDC_ISSUER", "TODO_OIDC_AUDIENCE", "TODO_OIDC_CREATE_USERS", *_CLIENT)
 _LIMITS: Final = ("TODO_RATE", "TODO_RATE_BURST", "TODO_AUTH_FAILURES")
 
 
 @dataclass(frozen=True, slots=True)
+class Client:
+    """What this system is to the provider when people sign in. `secret` is one, a file with one, or none."""
+
+    id: str
+    secret: str | Path | None = field(default=None, repr=False)
+
+    def current_secret(self) -> str | None:
+        """The secret, read anew if it is in a file: it may have been exchanged. Raises `OSError`."""
+        return self.secret.read_text().strip() if isinstance(self.secret, Path) else self.secret
+
+
+@dataclass(frozen=True, slots=True)
 class OidcSettings:
-    """Whose tokens are believed, if they are meant for `audience`."""
+    """Whose tokens are believed, if they are meant for `audience`. Without `client` nobody signs in there."""
 
     issuer: str
     audience: str
     create_users: bool
+    client: Client | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +118,24 @@ def _oidc(environ: Mapping[str, str]) -> OidcSettings | None:
         )
     if not audience:
         raise SettingsError("TODO_OIDC_AUDIENCE is not set: name the `aud` of tokens that are meant for this API")
-    return OidcSettings(issuer, audience, create)
+    return OidcSettings(issuer, audience, create, _client(environ))
+
+
+def _client(environ: Mapping[str, str]) -> Client | None:
+    client_id, secret, file = (environ.get(name, "") for name in _CLIENT)
+    if not client_id:
+        for name in _SECRET:
+            if environ.get(name):
+                raise SettingsError(f"{name} is set, but not TODO_OIDC_CLIENT_ID: say whose secret it is")
+        return None
+    if secret and file:
+        raise SettingsError("TODO_OIDC_CLIENT_SECRET and TODO_OIDC_CLIENT_SECRET_FILE are both set: unset one of them")
+    client = Client(client_id, Path(file) if file else secret or None)
+    try:
+        client.current_secret()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"TODO_OIDC_CLIENT_SECRET_FILE: {file} cannot be read: mount or write it first") from error
+    return client
 
 
 def _truth(environ: Mapping[str, str], name: str) -> bool:
