@@ -27,11 +27,14 @@ async def exported(scenario: Scenario) -> bytes:
 
 
 async def imported(scenario: Scenario, content: bytes, *, user_id: int) -> dict[str, Any]:
+    """Import a file, while recurring-service answers everything at once."""
     upload = Upload(io.BytesIO(content), len(content), hashlib.sha256(content).hexdigest())
     owner = Owner(user_id, "Europe/Berlin")
     work = Import(scenario.database, scenario.context, owner, upload, READERS[ImportFormat.JSON])
-    said = [line async for line in work.run(Wish(dry_run=False))]
-    done: dict[str, Any] = said[-1]["done"]
+    async for line in work.run(Wish(dry_run=False)):
+        if "progress" in line:
+            await scenario.follow()
+    done: dict[str, Any] = line["done"]
     return done
 
 

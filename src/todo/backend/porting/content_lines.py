@@ -16,6 +16,7 @@ _LINE: Final = re.compile(rf"([A-Za-z0-9-]+)((?:;[A-Za-z0-9-]+={_MANY})*):(.*)",
 _PARAMETER: Final = re.compile(rf";([A-Za-z0-9-]+)=({_MANY})")
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _ITEM: Final = re.compile(r"(?:[^,\\]|\\.)+|(?<=,)(?=,)", re.DOTALL)
+_KIND_OF_OCTET, _GOES_ON = 0b1100_0000, 0b1000_0000  # of UTF-8: a character's later octets
 _BEGINS: Final = "BEGIN:"
 _CARET: Final = {"^n": "\n", "^'": '"', "^^": "^"}
 
@@ -89,13 +90,13 @@ def end(component: str) -> bytes:
 
 def folded(text: str) -> bytes:
     """A line in pieces of 75 octets, never in the middle of a character."""
-    pieces, piece = [], b""
-    for octets in (character.encode() for character in text):
-        if len(piece) + len(octets) > WIDTH:
-            pieces.append(piece)
-            piece = b" "
-        piece += octets
-    return b"\r\n".join([*pieces, piece]) + b"\r\n"
+    octets, pieces, start = text.encode(), list[bytes](), 0
+    while len(octets) - start > (width := WIDTH - bool(pieces)):
+        while octets[start + width] & _KIND_OF_OCTET == _GOES_ON:
+            width -= 1
+        pieces.append(octets[start : start + width])
+        start += width
+    return b"\r\n ".join([*pieces, octets[start:]]) + b"\r\n"
 
 
 def escaped(text: str) -> str:
@@ -116,15 +117,17 @@ def listed(items: Iterable[str]) -> str:
 
 def _unfolded(file: BinaryIO, reading: Reading) -> Iterator[tuple[int, bytes, bool]]:
     """(number of the first physical line, octets, whether some were left out)."""
-    start, kept, cut = 1, b"", False
+    start, pieces, left = 1, [b""], LONGEST
     for number, octets in _physical(file, reading):
-        if number > 1 and octets[:1] in {b" ", b"\t"}:
-            kept, cut = kept + octets[1 : LONGEST - len(kept) + 1], cut or len(kept) + len(octets) > LONGEST
-            continue
-        if number > 1:
-            yield start, kept, cut
-        start, kept, cut = number, octets[:LONGEST], len(octets) > LONGEST
-    yield start, kept, cut
+        goes_on = number > 1 and octets[:1] in {b" ", b"\t"}
+        if number > 1 and not goes_on:
+            yield start, b"".join(pieces), left < 0
+            start, pieces, left = number, [], LONGEST
+        piece = octets[1:] if goes_on else octets
+        if left > 0:
+            pieces.append(piece[:left])
+        left -= len(piece)
+    yield start, b"".join(pieces), left < 0
 
 
 def _physical(file: BinaryIO, reading: Reading) -> Iterator[tuple[int, bytes]]:

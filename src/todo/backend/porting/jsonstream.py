@@ -11,6 +11,7 @@ from todo.backend.porting.entries import MAX_VALUE, BrokenFileError, Reading
 _CHUNK: Final = 256 * 1024
 _TOO_EARLY: Final = "the file ends too early"
 _DEEPEST: Final = 50
+_MOST_SKIPPED: Final = 5_000_000  # values
 _AFTER: Final = frozenset(" \t\r\n,:]}")
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 
@@ -29,6 +30,7 @@ class JsonStream:
         self._text = ""
         self._at = 0
         self._ended = False
+        self._skipped = 0
         self.line = 1
 
     def next(self) -> str:
@@ -86,8 +88,11 @@ class JsonStream:
     def skip(self, depth: int = 0) -> None:
         """Pass over the value that comes next, however long it is."""
         opening = self.next()
+        self._skipped += 1
         if depth > _DEEPEST:
             raise self.broken("it is nested too deeply")
+        if self._skipped > _MOST_SKIPPED:
+            raise self.broken(f"more than {_MOST_SKIPPED:,} values in it are of no task")
         if opening == "[":
             for _ in self.items():
                 self.skip(depth + 1)

@@ -73,3 +73,10 @@ def test_of_a_line_without_end_the_beginning_is_kept() -> None:
 
 def test_a_line_is_folded_between_characters() -> None:
     assert folded("x" * 74 + "ü") == b"x" * 74 + b"\r\n \xc3\xbc\r\n"
+
+
+def test_very_many_small_pieces_are_one_line() -> None:
+    octets = b"SUMMARY:" + b"a\r\n " * 100_000 + b"\r\nSTATUS:x\r\n"
+    first, second = lines_of(octets)
+    assert isinstance(first, ContentLine)
+    assert (first.text, second.number) == ("a" * 100_000, 100_002)

@@ -86,3 +86,10 @@ def test_a_value_longer_than_any_task_is_refused_and_may_be_passed_over_in_parts
     for _ in document.items():
         document.skip()
     document.end()
+
+
+def test_passing_over_ends_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsonstream, "_MOST_SKIPPED", 100)
+    stream(json.dumps([0] * 99)).skip()
+    with pytest.raises(BrokenFileError, match="more than 100 values"):
+        stream(json.dumps([0] * 100)).skip()
