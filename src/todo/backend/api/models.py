@@ -2,7 +2,7 @@
 
 import datetime as dt
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -141,6 +141,9 @@ class SnoozeIn(_Input):
     reminder: Text | None = Field(None, description="the reminder this replaces, if it is still to come")
 
 
+Language = Annotated[Literal["en", "de"], Field(description="of what is typed, and of the answer")]
+
+
 class PreviewIn(_Input):
     """A series that may be, to be looked at before it is saved."""
 
@@ -149,6 +152,7 @@ class PreviewIn(_Input):
     due_date: Day | None = None
     zone: str = Field("UTC", max_length=64)
     limit: int = Field(5, ge=1, le=100)
+    language: Language = "en"
 
 
 class UserIn(_Input):
@@ -265,6 +269,8 @@ class WhyOut(BaseModel):
 
 class OccurrencesOut(BaseModel):
     occurrences: list[dt.datetime | dt.date]
+    sentence: str | None = Field(description="how it repeats, in words; null for what does not")
+    remarks: list[str] = Field(description="what changes of the clocks do to these dates")
 
 
 class LetterOut(BaseModel):

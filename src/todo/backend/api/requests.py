@@ -286,7 +286,7 @@ class BodyLimit:
 
 
 _METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
-_PUBLIC: Final = ("/tasks", "/me", "/users", "/dead-letters", "/occurrences", "/pipeline")
+_PUBLIC: Final = ("/tasks", "/me", "/users", "/dead-letters", "/occurrences", "/pipeline", "/quick-add", "/sentences")
 
 
 def _is_public(path: str) -> bool:
