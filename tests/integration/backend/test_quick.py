@@ -130,7 +130,9 @@ class TestSentences:
 
     async def test_a_rule_without_a_date_from_there_on_is_refused(self, api: Api) -> None:
         answer = await api.post("/sentences", {"text": "every day until 2020-01-01"})
-        assert (answer.status, answer.fields) == (422, ["recurrence.rule"])
+        assert (answer.status, answer.fields) == (422, ["text"])
+        twice = await api.post("/sentences", {"text": "every day until 2030-01-01, 3 times"})
+        assert (twice.status, twice.fields) == (422, ["text"])
 
 
 async def test_a_series_tells_its_sentence_in_the_language_asked_for(api: Api) -> None:

@@ -16,6 +16,7 @@ from todo.backend.api.requests import Reader, TheBackend
 from todo.domain import quick_add
 from todo.domain import series as series_rules
 from todo.domain.due import Due, parse_due, zone_info
+from todo.domain.errors import RuleError
 from todo.domain.language import Context
 from todo.domain.quick_add import Kind, Reading, Token
 from todo.domain.quick_add.reading import SHOWN
@@ -110,7 +111,10 @@ async def read_sentence(body: SentenceIn, backend: TheBackend, user: Reader) -> 
     now = backend.database.clock().astimezone(zone_info(zone))
     repetition = read_rule(body.text, Context(now, zone_info(zone)), body.language)
     due = parse_due(body.due_at, body.due_date, zone) or _soon(repetition, zone, now)
-    series = series_rules.start_series(uuid4(), user.id, repetition, due)
+    try:
+        series = series_rules.start_series(uuid4(), user.id, repetition, due)
+    except RuleError as error:
+        raise RuleError("text", error.problem, error.fix) from error
     rule = {"rule": series.rule, "mode": series.mode, "policy": series.policy}
     return requests.answer(rule | series_out(series, series_rules.preview(series, None, SHOWN), body.language))
 

@@ -51,7 +51,10 @@ def read_rule(text: str, context: Context, language: str) -> Repetition:
 
 def _repetition(text: str, repeat: Repeat | None, endings: list[Ending]) -> Repetition:
     completion = any(one.completion for one in endings) or (repeat is not None and repeat.completion)
-    rule = parse_rule(text + "".join(one.text for one in endings))
+    try:
+        rule = parse_rule(text + "".join(one.text for one in endings))
+    except RuleError as error:  # it names the part of the rule, callers know the field the sentence is in
+        raise RuleError("text", f"{error.field} {error.problem}", error.fix) from error
     return Repetition(
         rule.text,
         Mode.COMPLETION if completion else Mode.DUE,
