@@ -14,7 +14,20 @@ from fastapi.telemetry import TelemetryConfig
 
 import todo
 from todo.backend import handlers, internal, metrics
-from todo.backend.api import changes, gate, lists, me, operators, porting, problems, requests, session, tasks, web
+from todo.backend.api import (
+    changes,
+    gate,
+    lists,
+    me,
+    operators,
+    porting,
+    problems,
+    quick,
+    requests,
+    session,
+    tasks,
+    web,
+)
 from todo.backend.auth.callers import Authenticator
 from todo.backend.auth.sessions import Site
 from todo.backend.auth.settings import AuthSettings, OidcSettings, read_auth
@@ -69,7 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Tasks, reminders and recurring tasks; events, dead letters and the pipeline behind them",
         telemetry=_NO_TELEMETRY,
     )
-    for part in (tasks, lists, changes, porting, me, session, operators):
+    for part in (tasks, quick, lists, changes, porting, me, session, operators):
         api.include_router(part.router, responses=problems.EVERYWHERE)
     api.router.routes.extend(web.routes(web.read_files()))
     api.add_middleware(requests.BodyLimit)

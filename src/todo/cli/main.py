@@ -13,6 +13,7 @@ from todo.cli import (
     doctor,
     operators,
     porting,
+    quick,
     rotate,
     secrets,
     swap,
@@ -49,6 +50,7 @@ def _options(
 system.register(app)
 tasks.register(app)
 porting.register(app)
+quick.register(app)
 operators.register(app)
 tokens.register(app)
 rotate.register(app)

@@ -10,7 +10,21 @@ from rich.table import Table
 from rich.text import Text
 
 from todo.contracts.pause import Pause
-from todo.operations.client import Letter, LetterPage, Mail, Mails, Pipeline, Reminder, Step, Task, TaskPage, User, Why
+from todo.operations.client import (
+    Letter,
+    LetterPage,
+    Mail,
+    Mails,
+    Pipeline,
+    Reading,
+    Reminder,
+    Sentence,
+    Step,
+    Task,
+    TaskPage,
+    User,
+    Why,
+)
 from todo.operations.watching import Told
 
 if TYPE_CHECKING:  # importing it costs more than everything else here
@@ -72,6 +86,31 @@ def told(one: Told) -> RenderableType:
         return Text.assemble(what, f"  version {change.version}  ", ("deleted", "dim"))
     name = plain(str(change.value.get("title") or change.value.get("name") or ""))
     return Text.assemble(what, f"  version {change.version}  {name}  ", _word(str(change.value.get("status", ""))))
+
+
+def reading(one: Reading) -> RenderableType:
+    """How a line is read, before it is saved."""
+    grid = _grid()
+    symbols = [f"!{one.draft['priority']}"] if "priority" in one.draft else []
+    symbols += [f"@{one.draft['list']}"] if "list" in one.draft else []
+    symbols += [f"#{label}" for label in one.draft.get("labels", ())]
+    for name, value in (("title", one.title), ("when", one.reading), ("", " ".join(symbols))):
+        if value:
+            grid.add_row(name, plain(value))
+    return Group(grid, *_remarks(one.remarks))
+
+
+def rule(one: Sentence) -> RenderableType:
+    """A sentence, its rule and its first dates."""
+    grid = _grid()
+    rows = {"sentence": one.sentence, "rule": one.rule, "counts from": one.mode, "closed late": one.policy}
+    for name, value in (rows | {"dates": "\n".join(one.occurrences)}).items():
+        grid.add_row(name, plain(value))
+    return Group(grid, *_remarks(one.remarks))
+
+
+def _remarks(remarks: Sequence[str]) -> list[Text]:
+    return [Text(plain(remark), style="yellow") for remark in remarks]
 
 
 def due(one: Task) -> str:

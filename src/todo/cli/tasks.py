@@ -91,7 +91,7 @@ async def add(  # noqa: PLR0913 - a task has this many parts
     draft: dict[str, Any] = {"title": title}
     draft |= _given(user_id=session.user, zone=zone, priority=priority, labels=label, notes=notes)
     if due is not None:
-        draft |= _due(due, zone)
+        draft |= due_of(due, zone)
     if remind:
         draft["reminders"] = _reminders(remind)
     if repeat is not None:
@@ -140,7 +140,7 @@ async def edit(  # noqa: PLR0913 - a task has this many parts
     _check_repeat(repeat, from_completion, each)
     changes = _given(title=title, zone=zone, priority=priority)
     if due is not None:
-        changes |= {"due_at": None, "due_date": None} if due == NONE else _due(due, zone)
+        changes |= {"due_at": None, "due_date": None} if due == NONE else due_of(due, zone)
     if remind:
         changes["reminders"] = [] if remind == [NONE] else _reminders(remind)
     if label:
@@ -262,7 +262,8 @@ def _reminders(given: list[str]) -> list[str]:
     return [_read(partial(words.read_reminder, one)) for one in given]
 
 
-def _due(text: str, zone: str | None) -> dict[str, Any]:
+def due_of(text: str, zone: str | None) -> dict[str, Any]:
+    """The API's `due_at` or `due_date`."""
     return _read(lambda: words.read_due(text, _now(zone)))
 
 

@@ -140,6 +140,41 @@ class TaskPage(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
+class Token(msgspec.Struct, frozen=True):
+    """A stretch of a line that was understood; it counts UTF-16 code units."""
+
+    start: int
+    end: int
+    kind: str
+    text: str
+
+
+class Firing(msgspec.Struct, frozen=True):
+    reminder: str
+    fire_at: dt.datetime
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """A line as a task; `draft` is what `add_task` takes, but for the name of a `list`."""
+
+    title: str
+    tokens: tuple[Token, ...]
+    draft: dict[str, Any]
+    reading: str
+    occurrences: tuple[str, ...]  # instants or days, as the API says them
+    reminders: tuple[Firing, ...]
+    remarks: tuple[str, ...]
+
+
+class Sentence(msgspec.Struct, frozen=True):
+    rule: str
+    mode: str
+    policy: str
+    sentence: str
+    occurrences: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
 class Step(msgspec.Struct, frozen=True):
     """One thing that happened, or is to come."""
 
@@ -411,6 +446,17 @@ class Api(_Http):
         """Create a task; asked again under its key when the connection broke, so that it is made once."""
         headers = {"idempotency-key": str(uuid4())}
         return await self._ask("POST", "/tasks", Task, body=draft, headers=headers, repeatable=True)
+
+    async def quick_add(self, user_id: int | None, text: str, zone: str | None, language: str) -> Answer[Reading]:
+        """Have a line read; nothing is saved."""
+        body = {"text": text, "zone": zone, "language": language}
+        query = {"user_id": user_id}
+        return await self._ask("POST", "/quick-add", Reading, body=body, query=query, repeatable=True)
+
+    async def sentence(self, user_id: int | None, given: Mapping[str, Any]) -> Answer[Sentence]:
+        """Have a sentence read as a rule; `given` as the API takes it."""
+        query = {"user_id": user_id}
+        return await self._ask("POST", "/sentences", Sentence, body=given, query=query, repeatable=True)
 
     async def tasks(self, user_id: int | None, **query: object) -> Answer[TaskPage]:
         """A page of tasks; `query` as the API takes it: status, label, q, sort, cursor, limit."""

@@ -84,6 +84,8 @@ class TestGettingIn:
             ("GET", "/tasks/"),
             ("POST", "/tasks"),
             ("POST", "/occurrences/preview"),
+            ("POST", "/quick-add"),
+            ("POST", "/sentences"),
             ("OPTIONS", "/tasks"),
             ("GET", "//readyz"),
             ("GET", "/readyz/../tasks"),

@@ -52,6 +52,31 @@ def test_a_snooze_without_an_offset_is_meant_in_the_zone_of_the_task(system: Run
     assert system.ok("snooze", task_id, "2030-12-01T09:00")["reminders"] == ["2030-12-01T08:00:00Z"]
 
 
+def test_a_line_is_shown_as_it_is_read_and_saved_when_told_to(system: Running) -> None:
+    line = "Pay rent every last day of month 9am #home !1 remind 1h @Flat"
+    unsure = system("quick", line, "--zone", "Europe/Berlin")
+    assert (unsure.code, "nothing is saved" in unsure.err) == (1, True)
+    assert "last day of every month, 09:00 Europe/Berlin; next " in unsure.out
+    read = system.ok("quick", line)
+    assert (read["title"], read["draft"]["list"]) == ("Pay rent", "Flat")
+    assert "Pay rent" not in system("list").out
+    saved = system("quick", *line.split(), "--yes", "--json")
+    assert saved.code == 0
+    assert (saved.json["title"], saved.json["labels"], saved.json["priority"]) == ("Pay rent", ["home"], 1)
+    assert saved.json["recurrence"]["rule"] == "FREQ=MONTHLY;BYMONTHDAY=-1"
+    assert saved.err == "not used: @Flat, the task is in no list\n"
+    german = system("quick", "Müll jeden Montag 7 Uhr", "-y", TODO_LANGUAGE="de")
+    assert "jeden Montag, 07:00" in german.out
+
+
+def test_a_sentence_is_told_as_a_rule_and_back(system: Running) -> None:
+    told = system.ok("sentence", "every", "mon", "and", "thu", "--due", "2031-05-06")
+    assert (told["rule"], told["occurrences"][0]) == ("FREQ=WEEKLY;BYDAY=MO,TH", "2031-05-08")
+    assert "every Monday and Thursday" in system("sentence", told["rule"]).out
+    refused = system("sentence", "now and then")
+    assert (refused.code, "says nothing that repeats" in refused.err) == (1, True)
+
+
 def test_a_new_rule_keeps_the_mode_and_policy_of_the_task_unless_told(system: Running) -> None:
     task_id = system.ok("add", "Often", "--due", "tomorrow", "--repeat", "weekly", "--from-completion", "--each")["id"]
     kept = system.ok("edit", task_id, "--repeat", "daily")["recurrence"]

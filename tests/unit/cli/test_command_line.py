@@ -29,6 +29,7 @@ def test_every_command_promised_is_there() -> None:
     names = {" ".join(path) for path in COMMANDS}
     assert names >= {
         *("up", "demo", "add", "list", "show", "edit", "done", "reopen", "snooze", "delete", "why", "mailbox"),
+        *("quick", "sentence"),
         *("pipeline", "verify", "user add", "user list", "components check", "swap"),
         *(f"topics {verb}" for verb in ("list", "create", "check", "trim")),
         *(f"dead-letters {verb}" for verb in ("list", "show", "replay", "discard")),

@@ -200,6 +200,9 @@ class ListPatch(_Input):
         return changes
 
 
+Language = Annotated[Literal["en", "de"], Field(description="of what is typed, and of the answer")]
+
+
 class PreviewIn(_Input):
     """A series that may be, to be looked at before it is saved."""
 
@@ -208,6 +211,7 @@ class PreviewIn(_Input):
     due_date: Day | None = None
     zone: str = Field("UTC", max_length=64)
     limit: int = Field(5, ge=1, le=100)
+    language: Language = "en"
 
 
 class UserIn(_Input):
@@ -403,6 +407,8 @@ class WhyOut(BaseModel):
 
 class OccurrencesOut(BaseModel):
     occurrences: list[dt.datetime | dt.date]
+    sentence: str | None = Field(description="how it repeats, in words; null for what does not")
+    remarks: list[str] = Field(description="what changes of the clocks do to these dates")
 
 
 class LetterOut(BaseModel):

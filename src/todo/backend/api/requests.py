@@ -297,6 +297,8 @@ _PUBLIC: Final = (
     "/me",
     "/occurrences",
     "/pipeline",
+    "/quick-add",
+    "/sentences",
     "/session",
     "/sessions",
     "/tasks",

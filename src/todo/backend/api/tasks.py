@@ -11,6 +11,7 @@ from todo.backend import commands, organising, views
 from todo.backend.api import models, requests
 from todo.backend.api.models import MoveIn, PreviewIn, SnoozeIn, TaskIn, TaskPatch
 from todo.backend.api.problems import answers
+from todo.backend.api.quick import series_out
 from todo.backend.api.requests import Expected, IdempotencyKey, Reader, TheBackend, Writer
 from todo.backend.auth.scopes import Scope
 from todo.backend.commands import Draft, NotFoundError
@@ -219,13 +220,19 @@ async def delete(  # noqa: PLR0913 - the task and the request
 
 @router.get("/tasks/{task_id}/occurrences", response_model=models.OccurrencesOut, responses=answers(404))
 async def occurrences(
-    task_id: UUID, backend: TheBackend, user: Reader, limit: Annotated[int, Query(ge=1, le=100)] = 5
+    task_id: UUID,
+    backend: TheBackend,
+    user: Reader,
+    limit: Annotated[int, Query(ge=1, le=100)] = 5,
+    language: models.Language = "en",
 ) -> Response:
     """The dates that follow this occurrence."""
     task, series = await _find(backend, user.id, task_id)
     if series is None or not series.is_alive:
-        return requests.answer({"occurrences": []})
-    return requests.answer({"occurrences": series_rules.preview(series, task.scheduled or task.due, limit)})
+        return requests.answer({"occurrences": [], "sentence": None, "remarks": []})
+    return requests.answer(
+        series_out(series, series_rules.preview(series, task.scheduled or task.due, limit), language)
+    )
 
 
 @router.post("/occurrences/preview", response_model=models.OccurrencesOut, responses=answers(413))
@@ -233,7 +240,7 @@ async def preview(body: PreviewIn) -> Response:
     """The first dates of a series that is not saved yet."""
     due = parse_due(body.due_at, body.due_date, body.zone)
     series = series_rules.start_series(uuid4(), 0, body.recurrence.repetition, due)
-    return requests.answer({"occurrences": series_rules.preview(series, None, body.limit)})
+    return requests.answer(series_out(series, series_rules.preview(series, None, body.limit), body.language))
 
 
 @router.get("/tasks/{task_id}/why", response_model=models.WhyOut, responses=answers(404))

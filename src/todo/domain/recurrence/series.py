@@ -117,6 +117,14 @@ def next_due(series: Series, *, seq: int, due: Due, closed_at: dt.datetime, sche
     return None if following is None else _shown(series, following)
 
 
+def falls_on(series: Series, wall: dt.datetime) -> bool:
+    """Whether the rule has this wall time, even if the clocks leap over it. Of `completion` the time of day counts."""
+    start = _wall(series, series.start)
+    if series.mode is Mode.COMPLETION:
+        return start.time() == wall.time() or bool(series.rule.hours)
+    return next(Expansion(series.rule, start, date_only=series.date_only).walls(wall), None) == wall
+
+
 def _instants(series: Series, floor: dt.datetime | None) -> Iterator[dt.datetime]:
     """Instants of the series strictly after `floor`, strictly increasing, up to COUNT and UNTIL."""
     wall = _wall(series, series.start)
