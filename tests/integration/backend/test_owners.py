@@ -21,6 +21,8 @@ DUE = {"due_at": "2031-05-06T12:00:00Z", "reminders": ["-PT1H"]}
 TABLES = {
     "tasks": "user_id = $1",
     "lists": "user_id = $1",
+    "undo_steps": "user_id = $1",
+    "undo_items": "step_id IN (SELECT id FROM backend.undo_steps WHERE user_id = $1)",
     "series": "user_id = $1",
     "task_history": "task_id IN (SELECT id FROM backend.tasks WHERE user_id = $1)",
     "users": "id = $1",
@@ -54,6 +56,7 @@ class Owners:
     bob: Api
     tasks: list[dict[str, Any]]
     lists: list[dict[str, Any]]
+    step: str  # a change of Bob's
     key: str  # an Idempotency-Key that Bob used
 
     async def bobs(self) -> dict[str, list[str]]:
@@ -110,16 +113,16 @@ async def _furnished(guarded: Guarded, mallory: Api, bob: Api) -> Owners:
         await bob.task(title=f"{SECRET} 4"),
     ]
     await bob.post(f"/tasks/{tasks[2]['id']}/complete", idempotency_key="bobs")
-    await bob.call("DELETE", f"/tasks/{tasks[3]['id']}")
+    deleted = await bob.call("DELETE", f"/tasks/{tasks[3]['id']}")
     lists = [(await bob.post("/lists", {"name": SECRET})).body]
     await mallory.post("/lists", {"name": "Mallory's own"})
-    return Owners(guarded.url, mallory, bob, tasks, lists, "bobs")
+    return Owners(guarded.url, mallory, bob, tasks, lists, deleted.headers["undo"], "bobs")
 
 
 @st.composite
 def calls(draw: st.DrawFn) -> tuple[str, str, dict[str, str], Any, dict[str, str]]:
     """A call with ids of Bob's: method, path with a place for a task, query, body, headers."""
-    kind = draw(st.sampled_from(("task", "task", "task", "list", "create", "lists")))
+    kind = draw(st.sampled_from(("task", "task", "task", "list", "create", "lists", "undo")))
     query = draw(
         st.fixed_dictionaries({}, optional={"user_id": st.sampled_from(("bob", "mallory", "1", "0")),
                                             "scope": st.sampled_from(("occurrence", "series"))})
@@ -138,6 +141,8 @@ def calls(draw: st.DrawFn) -> tuple[str, str, dict[str, str], Any, dict[str, str
         method, suffix = draw(st.sampled_from(TASK_CALLS))
         number = draw(st.integers(0, 3))
         return method, f"/tasks/{{{number}}}{suffix}", query, draw(st.sampled_from(BODIES)), headers
+    if kind == "undo":
+        return "POST", "/undo", query, {"id": draw(st.sampled_from(("bobs step", "bobs task")))}, headers
     if kind == "lists":
         method, suffix = draw(st.sampled_from(LIST_CALLS))
         return method, f"/lists{suffix}", query, draw(st.sampled_from((None, {"name": "x"}, {"after": None}))), headers
@@ -171,6 +176,8 @@ async def _harmless(owners: Owners, call: tuple[str, str, dict[str, str], Any, d
     query = {name: str(people.get(value, value)) for name, value in query.items()}
     if body and "user_id" in body:
         body = body | {"user_id": people.get(body["user_id"], body["user_id"])}
+    if path == "/undo":
+        body = {"id": owners.step if body["id"] == "bobs step" else owners.tasks[0]["id"]}
     path = path.format(*(one["id"] for one in (owners.lists if path.startswith("/lists") else owners.tasks)))
     answer = await owners.mallory.call(method, path, body, query=query, **headers)
     _check(owners, call, answer)

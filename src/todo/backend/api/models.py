@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from todo.backend.auth.scopes import Scope
 from todo.backend.places import PLACES
+from todo.backend.steps import Kind
 from todo.backend.store.people import ADDRESS, LONGEST_ADDRESS, LONGEST_NAME, Owner
 from todo.domain import reminder, tasklist
 from todo.domain.due import Due, parse_due
@@ -172,6 +173,12 @@ class MoveIn(_Input):
         return {name: getattr(self, name) for name in self.model_fields_set & PLACES}
 
 
+class UndoIn(_Input):
+    """Which change."""
+
+    id: str | None = Field(None, max_length=64, description="the header `undo` of its answer; null: the last one")
+
+
 class ListIn(_Input):
     """A new list."""
 
@@ -332,6 +339,38 @@ class ListOut(BaseModel):
 
 class ListsOut(BaseModel):
     lists: list[ListOut]
+
+
+class StepOut(BaseModel):
+    """A change that can be taken back."""
+
+    id: str = Field(description="as the header `undo` said")
+    at: dt.datetime
+    what: str = Field(description="create, edit, complete, reopen, snooze, delete, restore, move, create list, ...")
+    title: str = Field(description="of what was changed, or of the first of several")
+    things: int = Field(description="how many tasks, series and lists were changed")
+    takes_back: bool = Field(description="it is an undo itself: taking it back does the change again")
+
+
+class StepsOut(BaseModel):
+    steps: list[StepOut]
+
+
+class ChangedOut(BaseModel):
+    """A thing that an undo made a new version of."""
+
+    kind: Kind
+    id: UUID
+    version: int
+    deleted: bool
+
+
+class UndoneOut(BaseModel):
+    """What was taken back. The header `undo` takes that back again."""
+
+    what: str
+    title: str
+    changed: list[ChangedOut]
 
 
 class WhyOut(BaseModel):
