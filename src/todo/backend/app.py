@@ -14,7 +14,7 @@ from fastapi.telemetry import TelemetryConfig
 
 import todo
 from todo.backend import handlers, internal, metrics
-from todo.backend.api import gate, lists, me, operators, problems, requests, tasks, undo
+from todo.backend.api import bulk, gate, lists, me, operators, problems, requests, tasks, undo
 from todo.backend.auth.callers import Authenticator
 from todo.backend.auth.settings import AuthSettings, OidcSettings, read_auth
 from todo.backend.store import letters, people
@@ -63,6 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Tasks, reminders and recurring tasks; events, dead letters and the pipeline behind them",
         telemetry=_NO_TELEMETRY,
     )
+    api.include_router(bulk.router, responses=problems.EVERYWHERE)
     api.include_router(tasks.router, responses=problems.EVERYWHERE)
     api.include_router(lists.router, responses=problems.EVERYWHERE)
     api.include_router(undo.router, responses=problems.EVERYWHERE)

@@ -157,6 +157,16 @@ async def snooze(  # noqa: PLR0913 - whose reminder, which, until when
     return snoozed, series
 
 
+async def dismiss(  # noqa: PLR0913 - whose reminder, which, from which version
+    unit: Transaction, context: Context, user_id: int, task_id: UUID, *, expected: int | None, text: str
+) -> tuple[Task, TaskSeries | None]:
+    """Turn one reminder off. Raises `RuleError`."""
+    series, task = await _lock(unit, user_id, task_id, expected)
+    dismissed = task_rules.dismiss(task, context.now, text)
+    await store(unit, context, events.TASK_UPDATED, task, dismissed, series)
+    return dismissed, series
+
+
 async def delete(  # noqa: PLR0913 - whose task, from which version, how much of it
     unit: Transaction, context: Context, user_id: int, task_id: UUID, *, expected: int | None, whole_series: bool | None
 ) -> None:

@@ -64,6 +64,10 @@ class Step:
         self._items[after.id] = Item(_kind(after), after.id, version_of(after), first, after.deleted, differs)
         self.title = self.title or _title(after)
 
+    def deleted(self, thing_id: UUID) -> bool:
+        """Whether this command has deleted it."""
+        return thing_id in self._items and self._items[thing_id].deleted
+
     def mark(self) -> tuple[str, dict[UUID, Item]]:
         """For `back_to`, when a part of a command fails alone."""
         return self.title, dict(self._items)

@@ -17,7 +17,7 @@ from tests.integration.backend.callers import EVERYTHING, Guarded
 from tests.integration.backend.service import APP_TOKEN
 
 FEW: Any = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-OPERATIONS = 29
+OPERATIONS = 31
 CONFORMS = (
     "not_a_server_error",
     "status_code_conformance",

@@ -40,10 +40,12 @@ TASK_CALLS = (
     ("POST", "/snooze"),
     ("POST", "/move"),
     ("POST", "/restore"),
+    ("POST", "/dismiss"),
 )
 LIST_CALLS = (("GET", ""), ("PATCH", "/{0}"), ("DELETE", "/{0}"))
 BODIES: list[Any] = [
     None, {"title": "Mallory's"}, {"until": "2031-05-06T11:30:00Z"}, {"recurrence": None}, {"after": None},
+    {"reminder": "-PT1H"},
 ]  # fmt: skip
 
 
@@ -198,13 +200,12 @@ def test_what_is_not_ones_own_is_as_if_it_were_nowhere(owners: Owners, loop: asy
     async def run() -> None:
         nowhere = "0190b4f1-0000-7000-8000-000000000000"
         for method, suffix in TASK_CALLS:
-            body = (
-                {"until": "2031-05-06T11:30:00Z"}
-                if suffix == "/snooze"
-                else {}
-                if method == "PATCH" or suffix == "/move"
-                else None
-            )
+            bodies: dict[str, Any] = {
+                "/snooze": {"until": "2031-05-06T11:30:00Z"},
+                "/dismiss": {"reminder": "-PT1H"},
+                "/move": {},
+            }
+            body = bodies.get(suffix, {} if method == "PATCH" else None)
             for task in owners.tasks:
                 answers = [
                     await owners.mallory.call(method, f"/tasks/{one}{suffix}", body, if_match="*")

@@ -1,8 +1,10 @@
 """The public API's shapes. Input is strict: no unknown fields, no silent conversions; null means null."""
 
 import datetime as dt
+import json
 import re
-from typing import Annotated, Any, Final
+from enum import StrEnum
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -173,6 +175,43 @@ class MoveIn(_Input):
         return {name: getattr(self, name) for name in self.model_fields_set & PLACES}
 
 
+class DismissIn(_Input):
+    """Which reminder."""
+
+    reminder: Text = Field(description="one of the task's `reminders`", examples=["-PT1H"])
+
+
+class Action(StrEnum):
+    EDIT = "edit"
+    COMPLETE = "complete"
+    REOPEN = "reopen"
+    DELETE = "delete"
+    MOVE = "move"
+
+
+class BulkIn(_Input):
+    """One action on many tasks."""
+
+    ids: list[Id] = Field(
+        min_length=1, max_length=500, description="done in this order; what is named twice counts once"
+    )
+    action: Annotated[Action, Field(strict=False)]
+    change: dict[str, Any] | None = Field(
+        None, description="of edit: as PATCH /tasks/{id} takes it; of move: as POST /tasks/{id}/move does"
+    )
+    scope: Literal["occurrence", "series"] | None = Field(None, description="of delete, for tasks that repeat")
+
+    @property
+    def edited(self) -> TaskPatch:
+        """Raises `ValidationError`."""
+        return TaskPatch.model_validate_json(json.dumps(self.change or {}))
+
+    @property
+    def moved(self) -> MoveIn:
+        """Raises `ValidationError`."""
+        return MoveIn.model_validate_json(json.dumps(self.change or {}))
+
+
 class UndoIn(_Input):
     """Which change."""
 
@@ -339,6 +378,21 @@ class ListOut(BaseModel):
 
 class ListsOut(BaseModel):
     lists: list[ListOut]
+
+
+class BulkResult(BaseModel):
+    """What became of one task."""
+
+    id: UUID
+    ok: bool
+    version: int | None = Field(description="as it is now, null where it was not done")
+    problem: Problem | None
+
+
+class BulkOut(BaseModel):
+    """In the order of `ids`. The header `undo` takes all of it back at once."""
+
+    results: list[BulkResult]
 
 
 class StepOut(BaseModel):

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from todo.backend import commands, organising, undoing, views
 from todo.backend.api import models, requests
-from todo.backend.api.models import MoveIn, PreviewIn, SnoozeIn, TaskIn, TaskPatch
+from todo.backend.api.models import DismissIn, MoveIn, PreviewIn, SnoozeIn, TaskIn, TaskPatch
 from todo.backend.api.problems import answers
 from todo.backend.api.requests import Expected, IdempotencyKey, Reader, TheBackend, Writer
 from todo.backend.auth.scopes import Scope
@@ -164,6 +164,19 @@ async def snooze(task_id: UUID, body: SnoozeIn, request: Request, backend: TheBa
         context = backend.context(request)
         snoozed = await commands.snooze(unit, context, user.id, task_id, until=body.until, instead_of=body.reminder)
         return _changed(*snoozed, await undoing.keep(unit, context, user.id, "snooze"))
+
+
+@router.post("/tasks/{task_id}/dismiss", response_model=models.TaskOut, responses=answers(404, 412, 413))
+async def dismiss(  # noqa: PLR0913 - the task and the request
+    task_id: UUID, body: DismissIn, request: Request, backend: TheBackend, user: Writer, expected: Expected
+) -> Response:
+    """Turn one reminder off: what it would still send is not sent. The task and its other reminders stay."""
+    async with backend.database.transaction() as unit:
+        context = backend.context(request)
+        kept = await commands.dismiss(
+            unit, context, user.id, task_id, expected=requests.optional(expected), text=body.reminder
+        )
+        return _changed(*kept, await undoing.keep(unit, context, user.id, "dismiss"))
 
 
 @router.post("/tasks/{task_id}/move", response_model=models.TaskOut, responses=answers(404, 412, 413))
