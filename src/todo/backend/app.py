@@ -15,6 +15,7 @@ from fastapi.telemetry import TelemetryConfig
 import todo
 from todo.backend import handlers, internal, metrics
 from todo.backend.api import (
+    bulk,
     changes,
     gate,
     lists,
@@ -26,6 +27,7 @@ from todo.backend.api import (
     requests,
     session,
     tasks,
+    undo,
     web,
 )
 from todo.backend.auth.callers import Authenticator
@@ -82,7 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Tasks, reminders and recurring tasks; events, dead letters and the pipeline behind them",
         telemetry=_NO_TELEMETRY,
     )
-    for part in (tasks, quick, lists, changes, porting, me, session, operators):
+    for part in (tasks, bulk, undo, quick, lists, changes, porting, me, session, operators):
         api.include_router(part.router, responses=problems.EVERYWHERE)
     api.router.routes.extend(web.routes(web.read_files()))
     api.add_middleware(requests.BodyLimit)

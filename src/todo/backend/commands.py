@@ -7,12 +7,13 @@ circle.
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import EllipsisType
 from typing import Any
 from uuid import UUID, uuid4
 
 from todo.backend import places, telling
+from todo.backend.steps import Step
 from todo.backend.store import letters, people, tasks
 from todo.backend.store.people import Owner, User
 from todo.contracts import events
@@ -49,6 +50,7 @@ class Context:
     epoch: int
     now: dt.datetime
     cause: str = ""
+    step: Step = field(default_factory=Step, compare=False)  # what the command changed, for whoever takes it back
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ async def edit(  # noqa: PLR0913 - what is edited, by whom, from which version
     given = await places.settle(unit.connection, user_id, task, given, repeats=repeats)
     edited = task_rules.edit(task, context.now, **given)
     if repetition is not ...:
-        changed = await _edit_series(unit, series, edited, repetition)
+        changed = await _edit_series(unit, context, series, edited, repetition)
         if changed is not series:
             renewed = edited if edited is not task else task_rules.renew(task, context.now)
             series, edited = changed, _join(renewed, changed)
@@ -155,6 +157,16 @@ async def snooze(  # noqa: PLR0913 - whose reminder, which, until when
     return snoozed, series
 
 
+async def dismiss(  # noqa: PLR0913 - whose reminder, which, from which version
+    unit: Transaction, context: Context, user_id: int, task_id: UUID, *, expected: int | None, text: str
+) -> tuple[Task, TaskSeries | None]:
+    """Turn one reminder off. Raises `RuleError`."""
+    series, task = await _lock(unit, user_id, task_id, expected)
+    dismissed = task_rules.dismiss(task, context.now, text)
+    await store(unit, context, events.TASK_UPDATED, task, dismissed, series)
+    return dismissed, series
+
+
 async def delete(  # noqa: PLR0913 - whose task, from which version, how much of it
     unit: Transaction, context: Context, user_id: int, task_id: UUID, *, expected: int | None, whole_series: bool | None
 ) -> None:
@@ -173,8 +185,9 @@ async def delete(  # noqa: PLR0913 - whose task, from which version, how much of
         return
     along_with = None
     if series is not None and not series.deleted and whole_series:  # one that has run out may have been opened again
-        series = replace(series, deleted=True)
-        await tasks.update_series(unit.connection, series)
+        ended = replace(series, deleted=True)
+        await save_series(unit, context, series, ended)
+        series = ended
         along_with = series.id
         for one in await tasks.open_occurrences(unit.connection, series.id):
             if one.id != task.id:
@@ -271,10 +284,17 @@ async def store(  # noqa: PLR0913 - before, after and what goes with it
     if after != before:
         unit.tells = True
         await tasks.update(unit.connection, after, _change(event_type, after, series, context), context.now)
+        context.step.note(before, after)
+
+
+async def save_series(unit: Transaction, context: Context, before: TaskSeries, after: TaskSeries) -> None:
+    """Write what a person did to a series that a caller has locked."""
+    await tasks.update_series(unit.connection, after)
+    context.step.note(before, after)
 
 
 async def _edit_series(
-    unit: Transaction, series: TaskSeries | None, task: Task, repetition: Repetition | None
+    unit: Transaction, context: Context, series: TaskSeries | None, task: Task, repetition: Repetition | None
 ) -> TaskSeries | None:
     """The series as it is from now on; the same object when nothing differs."""
     if repetition is None:
@@ -284,11 +304,12 @@ async def _edit_series(
     elif series is None or task.seq is None:
         fresh = series_rules.start_series(uuid4(), task.user_id, repetition, task.due)
         await tasks.insert_series(unit.connection, fresh)
+        context.step.note(None, fresh)
         return fresh
     else:
         edited = series_rules.edit_series(series, task.seq, repetition, task.due)
     if edited is not series:
-        await tasks.update_series(unit.connection, edited)
+        await save_series(unit, context, series, edited)
     return edited
 
 

@@ -9,7 +9,7 @@ import structlog
 
 from todo.backend import commands, telling
 from todo.backend.commands import Context
-from todo.backend.store import answers, deliveries, letters, tasks
+from todo.backend.store import answers, deliveries, letters, steps, tasks
 from todo.contracts import envelope, events, names
 from todo.contracts.clock import Clock
 from todo.contracts.envelope import Event
@@ -68,6 +68,7 @@ def undelivered(database: Database, app_id: str, topic: str) -> Deliver:
 async def reconcile_series(database: Database, epoch: int, clock: Clock) -> None:
     """Tell again of closed occurrences whose successor never came; recurring-service dates them again."""
     await answers.forget_old(database.pool, clock())
+    await steps.forget_old(database.pool, clock())
     after = None
     while True:
         async with database.transaction() as unit:

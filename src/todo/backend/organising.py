@@ -65,7 +65,7 @@ async def restore(
     if not task.deleted:
         return task, series
     if series is not None and task.deleted_with == series.id:
-        series = await _revived(unit, series)
+        series = await _revived(unit, context, series)
         for other in await tasks.deleted_with(unit.connection, series.id, user_id):
             if other != task_id:
                 await _restore(unit, context, series, await _locked(unit, user_id, other))
@@ -75,7 +75,7 @@ async def restore(
 async def add_list(unit: Transaction, context: Context, user_id: int, name: str, color: str | None) -> TaskList:
     """Make a list, behind the others. Raises `ConflictError` and `RuleError`."""
     await people.lock(unit.connection, user_id)
-    await _check_name(unit, user_id, name, None)
+    await check_name(unit, user_id, name, None)
     if await lists.count(unit.connection, user_id) >= MAX_LISTS:
         raise ConflictError(f"there are {MAX_LISTS} lists: delete one first")
     list_id, now = uuid4(), context.now
@@ -85,6 +85,7 @@ async def add_list(unit: Transaction, context: Context, user_id: int, name: str,
     )
     unit.tells = True
     await lists.insert(unit.connection, made)
+    context.step.note(None, made)
     return made
 
 
@@ -101,10 +102,10 @@ async def edit_list(  # noqa: PLR0913 - whose list, from which version, what
     before = await _locked_list(unit, user_id, list_id, expected)
     changed = dict(changes)
     if "name" in changed:
-        await _check_name(unit, user_id, changed["name"], list_id)
+        await check_name(unit, user_id, changed["name"], list_id)
     if "after" in changed:
         changed["position"] = await _list_place(unit, context, before, changed.pop("after"))
-    return await _store_list(unit, before, tasklist.edit(before, context.now, **changed))
+    return await store_list(unit, context, before, tasklist.edit(before, context.now, **changed))
 
 
 async def delete_list(
@@ -112,7 +113,7 @@ async def delete_list(
 ) -> TaskList:
     """Delete a list. Its tasks stay as they are, and belong to none."""
     before = await _locked_list(unit, user_id, list_id, expected)
-    return await _store_list(unit, before, tasklist.edit(before, context.now, deleted=True))
+    return await store_list(unit, context, before, tasklist.edit(before, context.now, deleted=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +183,12 @@ async def _under_its_parent(unit: Transaction, task: Task, parent_id: UUID) -> T
     return replace(task, list_id=parent.list_id)
 
 
-async def _revived(unit: Transaction, series: TaskSeries) -> TaskSeries:
+async def _revived(unit: Transaction, context: Context, series: TaskSeries) -> TaskSeries:
     """A series that goes on; dates that were computed before it was deleted do not count."""
     if not series.deleted:
         return series
     alive = replace(series, deleted=False, generation=series.generation + 1)
-    await tasks.update_series(unit.connection, alive)
+    await commands.save_series(unit, context, series, alive)
     return alive
 
 
@@ -201,7 +202,8 @@ async def _locked_list(unit: Transaction, user_id: int, list_id: UUID, expected:
     return found
 
 
-async def _check_name(unit: Transaction, user_id: int, name: str, own: UUID | None) -> None:
+async def check_name(unit: Transaction, user_id: int, name: str, own: UUID | None) -> None:
+    """Raises `ConflictError` if another list has the name."""
     if await lists.named(unit.connection, user_id, name) not in {own, None}:
         raise ConflictError("a list with this name exists")
 
@@ -217,8 +219,10 @@ async def _list_place(unit: Transaction, context: Context, own: TaskList, after:
     return _Gap(before, following, context.now).of(own.id)
 
 
-async def _store_list(unit: Transaction, before: TaskList, after: TaskList) -> TaskList:
+async def store_list(unit: Transaction, context: Context, before: TaskList, after: TaskList) -> TaskList:
+    """Write a new version of a list that a caller has locked."""
     if after != before:
         unit.tells = True
         await lists.update(unit.connection, after)
+        context.step.note(before, after)
     return after

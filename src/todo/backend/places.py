@@ -43,10 +43,10 @@ async def _parent(db: Executor, user_id: int, task: Task | None, parent_id: UUID
     parent = await tasks.owned(db, parent_id, user_id)
     if parent is None:
         raise RuleError("parent_id", "there is no such task", "give the id of a task that is not a subtask, or null")
-    if task is not None and task.parent_id == parent_id:
-        return parent
     if parent.parent_id is not None or (task is not None and task.id == parent_id):
         raise RuleError("parent_id", "it is a subtask itself, or this task", "subtasks have one level: take its parent")
+    if task is not None and task.parent_id == parent_id:
+        return parent
     if task is not None and living(await tasks.subtasks(db, task.id)):
         raise RuleError("parent_id", "the task has subtasks", "subtasks have one level: move those first")
     if len(living(await tasks.subtasks(db, parent_id))) >= MAX_SUBTASKS:

@@ -12,6 +12,7 @@ from todo.cli import (
     components,
     doctor,
     operators,
+    organise,
     porting,
     quick,
     rotate,
@@ -51,6 +52,7 @@ system.register(app)
 tasks.register(app)
 porting.register(app)
 quick.register(app)
+organise.register(app)
 operators.register(app)
 tokens.register(app)
 rotate.register(app)

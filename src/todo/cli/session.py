@@ -65,7 +65,26 @@ class Session:
             return nullcontext()
         return Console(stderr=True).status(doing)
 
-    async def task_id(self, text: str) -> UUID:
+    async def places(self, list_: str | None, parent: str | None) -> dict[str, Any]:
+        """`list_id` and `parent_id` as the API takes them, of what was given; `none` is null."""
+        found: dict[str, Any] = {}
+        if list_ is not None:
+            found["list_id"] = None if list_ == "none" else (await self.task_list(list_)).id
+        if parent is not None:
+            found["parent_id"] = None if parent == "none" else await self.task_id(parent)
+        return found
+
+    async def task_list(self, text: str) -> client.TaskList:
+        """The list a person means: by its name, whatever its case, by its id or the beginning of that."""
+        known = (await self.api.lists(self.user)).value.lists
+        named = [one for one in known if one.name.casefold() == text.casefold()]
+        prefix = text.lower().replace("-", "")
+        found = named or [one for one in known if prefix and one.id.hex.startswith(prefix)]
+        if len(found) == 1:
+            return found[0]
+        raise NoError(f"{'no list is' if not found else 'several lists are'} meant by {text!r}: see `todo lists list`")
+
+    async def task_id(self, text: str, status: str = "all") -> UUID:
         """The id a person means: whole, or its beginning if that fits one task of the user."""
         try:
             return UUID(text)
@@ -73,7 +92,7 @@ class Session:
             prefix = text.lower().replace("-", "")
         if not prefix or set(prefix) - set("0123456789abcdef"):
             raise typer.BadParameter(f"{text!r} is not a task id: give it, or its beginning, as `todo list` shows it")
-        found = [task async for task in self.api.all_tasks(self.user, status="all") if task.id.hex.startswith(prefix)]
+        found = [task async for task in self.api.all_tasks(self.user, status=status) if task.id.hex.startswith(prefix)]
         if len(found) == 1:
             return found[0].id
         if not found:

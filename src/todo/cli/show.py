@@ -11,6 +11,8 @@ from rich.text import Text
 
 from todo.contracts.pause import Pause
 from todo.operations.client import (
+    BulkResults,
+    Changes,
     Letter,
     LetterPage,
     Mail,
@@ -21,7 +23,10 @@ from todo.operations.client import (
     Sentence,
     Step,
     Task,
+    TaskList,
+    TaskLists,
     TaskPage,
+    Undone,
     User,
     Why,
 )
@@ -111,6 +116,41 @@ def rule(one: Sentence) -> RenderableType:
 
 def _remarks(remarks: Sequence[str]) -> list[Text]:
     return [Text(plain(remark), style="yellow") for remark in remarks]
+
+
+def task_lists(found: TaskLists) -> RenderableType:
+    if not found.lists:
+        return "no lists; add one with: todo lists add Work"
+    table = _table("id", "name", "colour")
+    for one in found.lists:
+        table.add_row(str(one.id)[:SHORT_ID], plain(one.name), one.color or "")
+    return table
+
+
+def one_list(one: TaskList) -> RenderableType:
+    return Text.assemble((str(one.id), "bold"), f"  {plain(one.name)}")
+
+
+def changes(found: Changes) -> RenderableType:
+    """What can be taken back, the last first."""
+    if not found.steps:
+        return "nothing to take back"
+    table = _table("id", "at (UTC)", "what", "title", "things")
+    for one in found.steps:
+        what = f"{'undo of ' if one.takes_back else ''}{one.what}"
+        table.add_row(one.id, f"{one.at:%Y-%m-%d %H:%M:%S}", what, plain(one.title), str(one.things))
+    return table
+
+
+def undone(one: Undone) -> RenderableType:
+    return Text(f"taken back: {one.what} of {plain(one.title)}")
+
+
+def bulk(found: BulkResults) -> RenderableType:
+    """How many, and each that was not done with the reason."""
+    refused = [one for one in found.results if one.problem]
+    reasons = [Text(f"{one.id}  {plain(one.problem.detail)}", style="red") for one in refused if one.problem]
+    return Group(Text(f"done: {len(found.results) - len(refused)} of {len(found.results)}"), *reasons)
 
 
 def due(one: Task) -> str:

@@ -42,6 +42,9 @@ Each = Annotated[
 ]
 Priority = Annotated[int | None, typer.Option(min=1, max=4, help="1 is the most urgent, 4 is none.")]
 Label = Annotated[list[str] | None, typer.Option("--label", help="Again for more.")]
+Start = Annotated[str | None, typer.Option("--start", help="When it can begin, written as --due is.")]
+InList = Annotated[str | None, typer.Option("--list", metavar="LIST", help="A list: its name, id, or its beginning.")]
+Parent = Annotated[str | None, typer.Option("--parent", metavar="ID", help="The task it is a subtask of.")]
 Notes = Annotated[str | None, typer.Option(help="Text of any lines.")]
 
 
@@ -50,6 +53,7 @@ class Status(StrEnum):
     DONE = "done"
     SKIPPED = "skipped"
     ALL = "all"
+    TRASH = "trash"
 
 
 class Sort(StrEnum):
@@ -85,6 +89,9 @@ async def add(  # noqa: PLR0913 - a task has this many parts
     priority: Priority = None,
     label: Label = None,
     notes: Notes = None,
+    start: Start = None,
+    list_: InList = None,
+    parent: Parent = None,
 ) -> None:
     """Add a task."""
     _check_repeat(repeat, from_completion, each)
@@ -92,6 +99,9 @@ async def add(  # noqa: PLR0913 - a task has this many parts
     draft |= _given(user_id=session.user, zone=zone, priority=priority, labels=label, notes=notes)
     if due is not None:
         draft |= due_of(due, zone)
+    if start is not None:
+        draft |= _start(start, zone)
+    draft |= await session.places(list_, parent)
     if remind:
         draft["reminders"] = _reminders(remind)
     if repeat is not None:
@@ -108,9 +118,19 @@ async def list_tasks(  # noqa: PLR0913 - filters
     sort: Annotated[Sort, typer.Option(help="Newest first, or soonest due first.")] = Sort.CREATED,
     limit: Annotated[int, typer.Option(min=1, max=500)] = 100,
     cursor: Annotated[str | None, typer.Option(help="Where the next page begins, as the last one said.")] = None,
+    list_: InList = None,
+    parent: Parent = None,
 ) -> None:
     """List tasks."""
-    query = {"status": status.value, "label": label, "q": search, "sort": sort.value, "limit": limit, "cursor": cursor}
+    query: dict[str, object] = {
+        "status": status.value,
+        "label": label,
+        "q": search,
+        "sort": sort.value,
+        "limit": limit,
+        "cursor": cursor,
+    }
+    query |= await session.places(list_, parent)
     answer = await session.api.tasks(session.user, **query)
     session.show(answer, render.task_list)
 
@@ -135,12 +155,21 @@ async def edit(  # noqa: PLR0913 - a task has this many parts
     priority: Priority = None,
     label: Label = None,
     notes: Notes = None,
+    start: Start = None,
+    list_: InList = None,
+    parent: Parent = None,
 ) -> None:
-    """Change what is given, and leave the rest. `none` clears due, remind, repeat, label and notes."""
+    """Change what is given, and leave the rest.
+
+    `none` clears due, start, remind, repeat, label, notes, list and parent.
+    """
     _check_repeat(repeat, from_completion, each)
     changes = _given(title=title, zone=zone, priority=priority)
     if due is not None:
         changes |= {"due_at": None, "due_date": None} if due == NONE else due_of(due, zone)
+    if start is not None:
+        changes |= {"start_at": None, "start_date": None} if start == NONE else _start(start, zone)
+    changes |= await session.places(list_, parent)
     if remind:
         changes["reminders"] = [] if remind == [NONE] else _reminders(remind)
     if label:
@@ -265,6 +294,10 @@ def _reminders(given: list[str]) -> list[str]:
 def due_of(text: str, zone: str | None) -> dict[str, Any]:
     """The API's `due_at` or `due_date`."""
     return _read(lambda: words.read_due(text, _now(zone)))
+
+
+def _start(text: str, zone: str | None) -> dict[str, Any]:
+    return {name.replace("due", "start"): value for name, value in due_of(text, zone).items()}
 
 
 def _read(read: Callable[[], T]) -> T:

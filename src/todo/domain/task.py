@@ -19,6 +19,10 @@ MAX_LABELS: Final = 20
 MAX_LABEL: Final = 50
 MAX_SUBTASKS: Final = 100
 PRIORITIES: Final = range(1, 5)  # 1 is the most urgent, 4 is none
+_GIVEN: Final = (
+    "title", "notes", "due", "start", "priority", "labels", "reminders", "list_id", "parent_id", "position",
+    "series_id", "seq", "scheduled",
+)  # fmt: skip
 _OCCURRENCES: Final = UUID("6d0e8a0e-5d3c-4b0f-9a53-9f5b8a3f6c11")
 _SUBTASKS: Final = UUID("b8f1d1a4-2f0e-4c55-8f6e-1f6f3a0c7d92")
 
@@ -193,6 +197,35 @@ def restore(task: Task, now: dt.datetime) -> Task:
     if not back.is_open:
         return back
     return remind(replace(back, instances=tuple(one for one in back.instances if one.dismissed)), now)
+
+
+def back(task: Task, before: Task, now: dt.datetime) -> Task:
+    """A new version that is as `before` was: what undoes a change. Raises `RuleError`.
+
+    Firings that neither the change nor its undoing concern keep what was decided; the others are decided as of now.
+    """
+    turned = _turned(task, before, now)
+    fields = {name: getattr(before, name) for name in _GIVEN}
+    instances = _still_decided(turned, before) if turned.is_open else turned.instances
+    return replace(edit(turned, now, **fields, instances=instances), version=task.version + 1, touched=True)
+
+
+def _turned(task: Task, before: Task, now: dt.datetime) -> Task:
+    """Deleted or not, closed or not, as before."""
+    if task.deleted and not before.deleted:
+        return restore(task, now)
+    if before.deleted and not task.deleted:
+        skipped = before.status is Status.SKIPPED
+        return skip(task, now) if skipped else delete(task, now, along_with=before.deleted_with)
+    if before.is_open and not task.is_open:
+        return reopen(task, now)
+    return complete(task, now) if before.status is Status.DONE else renew(task, now)
+
+
+def _still_decided(task: Task, before: Task) -> tuple[Instance, ...]:
+    was = {(one.reminder, one.fire_at): one.dismissed for one in before.instances}
+    same = (one for one in task.instances if was.get((one.reminder, one.fire_at)) is one.dismissed)
+    return (*same, *(one for one in before.instances if one.dismissed))
 
 
 def dismiss(task: Task, now: dt.datetime, text: str) -> Task:

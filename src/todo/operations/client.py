@@ -175,6 +175,59 @@ class Sentence(msgspec.Struct, frozen=True):
     remarks: tuple[str, ...]
 
 
+class TaskList(msgspec.Struct, frozen=True):
+    id: UUID
+    name: str
+    color: str | None
+    position: str
+    version: int
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+class TaskLists(msgspec.Struct, frozen=True):
+    lists: tuple[TaskList, ...]
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A change that can be taken back."""
+
+    id: str
+    at: dt.datetime
+    what: str
+    title: str
+    things: int
+    takes_back: bool
+
+
+class Changes(msgspec.Struct, frozen=True):
+    steps: tuple[Change, ...]
+
+
+class Changed(msgspec.Struct, frozen=True):
+    kind: str
+    id: UUID
+    version: int
+    deleted: bool
+
+
+class Undone(msgspec.Struct, frozen=True):
+    what: str
+    title: str
+    changed: tuple[Changed, ...]
+
+
+class BulkResult(msgspec.Struct, frozen=True):
+    id: UUID
+    ok: bool
+    version: int | None
+    problem: Problem | None
+
+
+class BulkResults(msgspec.Struct, frozen=True):
+    results: tuple[BulkResult, ...]
+
+
 class Step(msgspec.Struct, frozen=True):
     """One thing that happened, or is to come."""
 
@@ -497,6 +550,51 @@ class Api(_Http):
     async def delete(self, user_id: int | None, task_id: UUID, scope: str | None) -> Answer[None]:
         query = {"user_id": user_id, "scope": scope}
         return await self._ask("DELETE", f"/tasks/{task_id}", type(None), query=query)
+
+    async def dismiss(self, user_id: int | None, task_id: UUID, reminder: str) -> Answer[Task]:
+        return await self.post(Task, f"/tasks/{task_id}/dismiss", {"reminder": reminder}, user_id=user_id)
+
+    async def restore(self, user_id: int | None, task_id: UUID) -> Answer[Task]:
+        path, query = f"/tasks/{task_id}/restore", {"user_id": user_id}
+        return await self._ask("POST", path, Task, query=query, repeatable=True)  # restoring again changes nothing
+
+    async def move(self, user_id: int | None, task_id: UUID, where: Mapping[str, Any]) -> Answer[Task]:
+        """Put a task behind another one; `where` as the API takes it: after, list_id, parent_id."""
+        return await self.post(Task, f"/tasks/{task_id}/move", where, user_id=user_id)
+
+    async def bulk(self, user_id: int | None, body: Mapping[str, Any]) -> Answer[BulkResults]:
+        """Do one action to many tasks; asked again under its key when the connection broke."""
+        query, headers = {"user_id": user_id}, {"idempotency-key": str(uuid4())}
+        return await self._ask(
+            "POST", "/tasks/bulk", BulkResults, body=body, query=query, headers=headers, repeatable=True
+        )
+
+    async def undo(self, user_id: int | None, step: str | None) -> Answer[Undone]:
+        """Take a change back, or the last one; asked again under its key when the connection broke."""
+        query, headers = {"user_id": user_id}, {"idempotency-key": str(uuid4())}
+        body = {"id": step}
+        return await self._ask("POST", "/undo", Undone, body=body, query=query, headers=headers, repeatable=True)
+
+    async def changes(self, user_id: int | None, limit: int) -> Answer[Changes]:
+        """The last changes that can be taken back."""
+        return await self.get(Changes, "/undo", user_id=user_id, limit=limit)
+
+    async def lists(self, user_id: int | None) -> Answer[TaskLists]:
+        return await self.get(TaskLists, "/lists", user_id=user_id)
+
+    async def add_list(self, user_id: int | None, name: str, color: str | None) -> Answer[TaskList]:
+        body, query = {"name": name, "color": color}, {"user_id": user_id}
+        headers = {"idempotency-key": str(uuid4())}
+        return await self._ask("POST", "/lists", TaskList, body=body, query=query, headers=headers, repeatable=True)
+
+    async def edit_list(self, user_id: int | None, one: TaskList, changes: Mapping[str, Any]) -> Answer[TaskList]:
+        """Change the version of a list that was read."""
+        path, query, headers = f"/lists/{one.id}", {"user_id": user_id}, {"if-match": f'"{one.version}"'}
+        return await self._ask("PATCH", path, TaskList, body=changes, query=query, headers=headers)
+
+    async def delete_list(self, user_id: int | None, one: TaskList) -> Answer[None]:
+        path, query, headers = f"/lists/{one.id}", {"user_id": user_id}, {"if-match": f'"{one.version}"'}
+        return await self._ask("DELETE", path, type(None), query=query, headers=headers)
 
     async def why(self, user_id: int | None, task_id: UUID) -> Answer[Why]:
         return await self.get(Why, f"/tasks/{task_id}/why", user_id=user_id)

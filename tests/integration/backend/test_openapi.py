@@ -17,7 +17,7 @@ from tests.integration.backend.callers import EVERYTHING, Guarded
 from tests.integration.backend.service import APP_TOKEN
 
 FEW: Any = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-OPERATIONS = 39
+OPERATIONS = 43
 ENDLESS = "/changes/stream"
 SIGNING_IN = {"/session", "/session/oidc", "/session/oidc/callback"}
 CONFORMS = (

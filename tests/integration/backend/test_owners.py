@@ -21,6 +21,8 @@ DUE = {"due_at": "2031-05-06T12:00:00Z", "reminders": ["-PT1H"]}
 TABLES = {
     "tasks": "user_id = $1",
     "lists": "user_id = $1",
+    "undo_steps": "user_id = $1",
+    "undo_items": "step_id IN (SELECT id FROM backend.undo_steps WHERE user_id = $1)",
     "series": "user_id = $1",
     "task_history": "task_id IN (SELECT id FROM backend.tasks WHERE user_id = $1)",
     "users": "id = $1",
@@ -40,10 +42,12 @@ TASK_CALLS = (
     ("POST", "/snooze"),
     ("POST", "/move"),
     ("POST", "/restore"),
+    ("POST", "/dismiss"),
 )
 LIST_CALLS = (("GET", ""), ("PATCH", "/{0}"), ("DELETE", "/{0}"))
 BODIES: list[Any] = [
     None, {"title": "Mallory's"}, {"until": "2031-05-06T11:30:00Z"}, {"recurrence": None}, {"after": None},
+    {"reminder": "-PT1H"},
 ]  # fmt: skip
 
 
@@ -56,6 +60,7 @@ class Owners:
     bob: Api
     tasks: list[dict[str, Any]]
     lists: list[dict[str, Any]]
+    step: str  # a change of Bob's
     key: str  # an Idempotency-Key that Bob used
 
     async def bobs(self) -> dict[str, list[str]]:
@@ -112,16 +117,16 @@ async def _furnished(guarded: Guarded, mallory: Api, bob: Api) -> Owners:
         await bob.task(title=f"{SECRET} 4"),
     ]
     await bob.post(f"/tasks/{tasks[2]['id']}/complete", idempotency_key="bobs")
-    await bob.call("DELETE", f"/tasks/{tasks[3]['id']}")
+    deleted = await bob.call("DELETE", f"/tasks/{tasks[3]['id']}")
     lists = [(await bob.post("/lists", {"name": SECRET})).body]
     await mallory.post("/lists", {"name": "Mallory's own"})
-    return Owners(guarded.url, mallory, bob, tasks, lists, "bobs")
+    return Owners(guarded.url, mallory, bob, tasks, lists, deleted.headers["undo"], "bobs")
 
 
 @st.composite
 def calls(draw: st.DrawFn) -> tuple[str, str, dict[str, str], Any, dict[str, str]]:
     """A call with ids of Bob's: method, path with a place for a task, query, body, headers."""
-    kind = draw(st.sampled_from(("task", "task", "task", "list", "create", "lists")))
+    kind = draw(st.sampled_from(("task", "task", "task", "list", "create", "lists", "undo")))
     query = draw(
         st.fixed_dictionaries({}, optional={"user_id": st.sampled_from(("bob", "mallory", "1", "0")),
                                             "scope": st.sampled_from(("occurrence", "series"))})
@@ -140,6 +145,8 @@ def calls(draw: st.DrawFn) -> tuple[str, str, dict[str, str], Any, dict[str, str
         method, suffix = draw(st.sampled_from(TASK_CALLS))
         number = draw(st.integers(0, 3))
         return method, f"/tasks/{{{number}}}{suffix}", query, draw(st.sampled_from(BODIES)), headers
+    if kind == "undo":
+        return "POST", "/undo", query, {"id": draw(st.sampled_from(("bobs step", "bobs task")))}, headers
     if kind == "lists":
         method, suffix = draw(st.sampled_from(LIST_CALLS))
         return method, f"/lists{suffix}", query, draw(st.sampled_from((None, {"name": "x"}, {"after": None}))), headers
@@ -173,6 +180,8 @@ async def _harmless(owners: Owners, call: tuple[str, str, dict[str, str], Any, d
     query = {name: str(people.get(value, value)) for name, value in query.items()}
     if body and "user_id" in body:
         body = body | {"user_id": people.get(body["user_id"], body["user_id"])}
+    if path == "/undo":
+        body = {"id": owners.step if body["id"] == "bobs step" else owners.tasks[0]["id"]}
     path = path.format(*(one["id"] for one in (owners.lists if path.startswith("/lists") else owners.tasks)))
     answer = await owners.mallory.call(method, path, body, query=query, **headers)
     _check(owners, call, answer)
@@ -193,13 +202,12 @@ def test_what_is_not_ones_own_is_as_if_it_were_nowhere(owners: Owners, loop: asy
     async def run() -> None:
         nowhere = "0190b4f1-0000-7000-8000-000000000000"
         for method, suffix in TASK_CALLS:
-            body = (
-                {"until": "2031-05-06T11:30:00Z"}
-                if suffix == "/snooze"
-                else {}
-                if method == "PATCH" or suffix == "/move"
-                else None
-            )
+            bodies: dict[str, Any] = {
+                "/snooze": {"until": "2031-05-06T11:30:00Z"},
+                "/dismiss": {"reminder": "-PT1H"},
+                "/move": {},
+            }
+            body = bodies.get(suffix, {} if method == "PATCH" else None)
             for task in owners.tasks:
                 answers = [
                     await owners.mallory.call(method, f"/tasks/{one}{suffix}", body, if_match="*")

@@ -5,13 +5,13 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from todo.backend import organising
+from todo.backend import organising, undoing
 from todo.backend.api import models, requests
 from todo.backend.api.models import ListIn, ListPatch
 from todo.backend.api.problems import answers
 from todo.backend.api.requests import Expected, IdempotencyKey, Reader, TheBackend, Writer
 from todo.backend.store import lists as store
-from todo.domain.tasklist import TaskList, check_color, check_name
+from todo.domain.tasklist import check_color, check_name
 from todo.messaging.unit import Transaction
 
 router = APIRouter(tags=["lists"])
@@ -32,8 +32,15 @@ async def create(
     name, color = check_name(body.name), check_color(body.color)
 
     async def act(unit: Transaction) -> Response:
-        made = await organising.add_list(unit, backend.context(request), user.id, name, color)
-        return requests.answer(models.list_out(made), status=201, version=made.version, location=f"/lists/{made.id}")
+        context = backend.context(request)
+        made = await organising.add_list(unit, context, user.id, name, color)
+        return requests.answer(
+            models.list_out(made),
+            status=201,
+            version=made.version,
+            location=f"/lists/{made.id}",
+            undo=await undoing.keep(unit, context, user.id, "create list"),
+        )
 
     return await requests.act_once(backend, request, user.id, idempotency_key, act)
 
@@ -47,7 +54,8 @@ async def edit(  # noqa: PLR0913 - the list and the request
     async with backend.database.transaction() as unit:
         context = backend.context(request)
         changed = await organising.edit_list(unit, context, user.id, list_id, expected=version, changes=changes)
-        return _changed(changed)
+        undo = await undoing.keep(unit, context, user.id, "edit list")
+        return requests.answer(models.list_out(changed), version=changed.version, undo=undo)
 
 
 @router.delete("/lists/{list_id}", status_code=204, responses=answers(404, 412, 428))
@@ -55,9 +63,7 @@ async def delete(list_id: UUID, request: Request, backend: TheBackend, user: Wri
     """Delete a list; If-Match is required. Its tasks stay, and belong to no list."""
     version = requests.demanded(expected)
     async with backend.database.transaction() as unit:
-        await organising.delete_list(unit, backend.context(request), user.id, list_id, version)
-        return Response(status_code=204)
-
-
-def _changed(one: TaskList) -> Response:
-    return requests.answer(models.list_out(one), version=one.version)
+        context = backend.context(request)
+        await organising.delete_list(unit, context, user.id, list_id, version)
+        undo = await undoing.keep(unit, context, user.id, "delete list")
+    return Response(status_code=204, headers=requests.undo_header(undo))

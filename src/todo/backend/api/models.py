@@ -1,7 +1,9 @@
 """The public API's shapes. Input is strict: no unknown fields, no silent conversions; null means null."""
 
 import datetime as dt
+import json
 import re
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -10,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from todo.backend.auth.scopes import Scope
 from todo.backend.places import PLACES
+from todo.backend.steps import Kind
 from todo.backend.store.people import ADDRESS, LONGEST_ADDRESS, LONGEST_NAME, Owner
 from todo.domain import reminder, tasklist
 from todo.domain.due import Due, parse_due
@@ -171,6 +174,49 @@ class MoveIn(_Input):
     @property
     def changes(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.model_fields_set & PLACES}
+
+
+class DismissIn(_Input):
+    """Which reminder."""
+
+    reminder: Text = Field(description="one of the task's `reminders`", examples=["-PT1H"])
+
+
+class Action(StrEnum):
+    EDIT = "edit"
+    COMPLETE = "complete"
+    REOPEN = "reopen"
+    DELETE = "delete"
+    MOVE = "move"
+
+
+class BulkIn(_Input):
+    """One action on many tasks."""
+
+    ids: list[Id] = Field(
+        min_length=1, max_length=500, description="done in this order; what is named twice counts once"
+    )
+    action: Annotated[Action, Field(strict=False)]
+    change: dict[str, Any] | None = Field(
+        None, description="of edit: as PATCH /tasks/{id} takes it; of move: as POST /tasks/{id}/move does"
+    )
+    scope: Literal["occurrence", "series"] | None = Field(None, description="of delete, for tasks that repeat")
+
+    @property
+    def edited(self) -> TaskPatch:
+        """Raises `ValidationError`."""
+        return TaskPatch.model_validate_json(json.dumps(self.change or {}))
+
+    @property
+    def moved(self) -> MoveIn:
+        """Raises `ValidationError`."""
+        return MoveIn.model_validate_json(json.dumps(self.change or {}))
+
+
+class UndoIn(_Input):
+    """Which change."""
+
+    id: str | None = Field(None, max_length=64, description="the header `undo` of its answer; null: the last one")
 
 
 class ListIn(_Input):
@@ -394,6 +440,53 @@ class ChangeList(BaseModel):
 
 class ListsOut(BaseModel):
     lists: list[ListOut]
+
+
+class BulkResult(BaseModel):
+    """What became of one task."""
+
+    id: UUID
+    ok: bool
+    version: int | None = Field(description="as it is now, null where it was not done")
+    problem: Problem | None
+
+
+class BulkOut(BaseModel):
+    """In the order of `ids`. The header `undo` takes all of it back at once."""
+
+    results: list[BulkResult]
+
+
+class StepOut(BaseModel):
+    """A change that can be taken back."""
+
+    id: str = Field(description="as the header `undo` said")
+    at: dt.datetime
+    what: str = Field(description="create, edit, complete, reopen, snooze, delete, restore, move, create list, ...")
+    title: str = Field(description="of what was changed, or of the first of several")
+    things: int = Field(description="how many tasks, series and lists were changed")
+    takes_back: bool = Field(description="it is an undo itself: taking it back does the change again")
+
+
+class StepsOut(BaseModel):
+    steps: list[StepOut]
+
+
+class ChangedOut(BaseModel):
+    """A thing that an undo made a new version of."""
+
+    kind: Kind
+    id: UUID
+    version: int
+    deleted: bool
+
+
+class UndoneOut(BaseModel):
+    """What was taken back. The header `undo` takes that back again."""
+
+    what: str
+    title: str
+    changed: list[ChangedOut]
 
 
 class WhyOut(BaseModel):

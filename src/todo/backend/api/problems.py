@@ -83,6 +83,20 @@ def problem(status: int, kind: str, detail: str, headers: dict[str, str] | None 
     return Response(text, status, headers, MEDIA_TYPE)
 
 
+def told(error: RuleError | NotFoundError | StaleError | ConflictError) -> dict[str, Any]:
+    """The problem document that a route would answer with, for one of several things."""
+    status, kind, faults = 409, "conflict", []
+    if isinstance(error, RuleError):
+        status, kind = 422, "invalid-input"
+        faults = [_fault_of(error.field, error.problem, error.fix)]
+    elif isinstance(error, NotFoundError):
+        status, kind = 404, "not-found"
+    elif isinstance(error, StaleError):
+        status, kind = 412, "changed-meanwhile"
+    body = {"type": f"urn:todo:problem:{kind}", "title": _TITLES[status], "status": status}
+    return body | {"detail": str(error), "errors": faults}
+
+
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """How a route documents the problems it answers with, beside those that every route has."""
     return {status: {"model": Problem, "description": _TITLES[status]} for status in statuses}

@@ -152,9 +152,16 @@ def demanded(expected: int | None) -> int | None:
     return optional(expected)
 
 
-def answer(body: Any, *, status: int = 200, version: int | None = None, location: str | None = None) -> Response:  # noqa: ANN401
-    """A JSON answer."""
-    headers = {}
+def answer(
+    body: Any,  # noqa: ANN401 - what JSON can say
+    *,
+    status: int = 200,
+    version: int | None = None,
+    location: str | None = None,
+    undo: str | None = None,
+) -> Response:
+    """A JSON answer. `undo` is the id by which a change is taken back."""
+    headers = undo_header(undo)
     if version is not None:
         headers["etag"] = f'"{version}"'
     if location is not None:
@@ -162,7 +169,11 @@ def answer(body: Any, *, status: int = 200, version: int | None = None, location
     return Response(msgspec.json.encode(body), status, headers, media_type="application/json")
 
 
-_KEPT: Final = ("content-type", "etag", "location")
+def undo_header(undo: str | None) -> dict[str, str]:
+    return {} if undo is None else {"undo": undo}
+
+
+_KEPT: Final = ("content-type", "etag", "location", "undo")
 Act = Callable[[Transaction], Awaitable[Response]]
 
 
@@ -302,6 +313,7 @@ _PUBLIC: Final = (
     "/session",
     "/sessions",
     "/tasks",
+    "/undo",
     "/users",
 )
 _ENDLESS: Final = frozenset({"/changes/stream"})

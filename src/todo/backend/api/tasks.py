@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from todo.backend import commands, organising, views
+from todo.backend import commands, organising, undoing, views
 from todo.backend.api import models, requests
-from todo.backend.api.models import MoveIn, PreviewIn, SnoozeIn, TaskIn, TaskPatch
+from todo.backend.api.models import DismissIn, MoveIn, PreviewIn, SnoozeIn, TaskIn, TaskPatch
 from todo.backend.api.problems import answers
 from todo.backend.api.quick import series_out
 from todo.backend.api.requests import Expected, IdempotencyKey, Reader, TheBackend, Writer
@@ -114,9 +114,10 @@ async def edit(  # noqa: PLR0913 - the task and the request
     given = "recurrence" in body.model_fields_set
     repetition = body.recurrence.repetition if body.recurrence else None
     async with backend.database.transaction() as unit:
-        task, series = await commands.edit(
+        context = backend.context(request)
+        edited = await commands.edit(
             unit,
-            backend.context(request),
+            context,
             user.id,
             task_id,
             expected=version,
@@ -124,7 +125,7 @@ async def edit(  # noqa: PLR0913 - the task and the request
             repetition=repetition if given else ...,
             places_it=body.places_it,
         )
-    return _changed(task, series)
+        return _changed(*edited, await undoing.keep(unit, context, user.id, "edit"))
 
 
 @router.post("/tasks/{task_id}/complete", response_model=models.TaskOut, responses=answers(404, 409, 412, 413))
@@ -140,7 +141,8 @@ async def complete(  # noqa: PLR0913 - the task and the request
 
     async def act(unit: Transaction) -> Response:
         context = backend.context(request)
-        return _changed(*await commands.complete(unit, context, user.id, task_id, requests.optional(expected)))
+        done = await commands.complete(unit, context, user.id, task_id, requests.optional(expected))
+        return _changed(*done, await undoing.keep(unit, context, user.id, "complete"))
 
     return await requests.act_once(backend, request, user.id, idempotency_key, act)
 
@@ -150,7 +152,8 @@ async def reopen(task_id: UUID, request: Request, backend: TheBackend, user: Wri
     """Open a closed task again. A successor that nobody touched is withdrawn."""
     async with backend.database.transaction() as unit:
         context = backend.context(request)
-        return _changed(*await commands.reopen(unit, context, user.id, task_id, requests.optional(expected)))
+        opened = await commands.reopen(unit, context, user.id, task_id, requests.optional(expected))
+        return _changed(*opened, await undoing.keep(unit, context, user.id, "reopen"))
 
 
 @router.post("/tasks/{task_id}/snooze", response_model=models.TaskOut, responses=answers(404, 413))
@@ -159,10 +162,22 @@ async def snooze(task_id: UUID, body: SnoozeIn, request: Request, backend: TheBa
     if body.until.tzinfo is None:
         raise RuleError("until", "it has no offset", "give an instant such as 2026-03-01T09:00:00+01:00")
     async with backend.database.transaction() as unit:
-        task, series = await commands.snooze(
-            unit, backend.context(request), user.id, task_id, until=body.until, instead_of=body.reminder
+        context = backend.context(request)
+        snoozed = await commands.snooze(unit, context, user.id, task_id, until=body.until, instead_of=body.reminder)
+        return _changed(*snoozed, await undoing.keep(unit, context, user.id, "snooze"))
+
+
+@router.post("/tasks/{task_id}/dismiss", response_model=models.TaskOut, responses=answers(404, 412, 413))
+async def dismiss(  # noqa: PLR0913 - the task and the request
+    task_id: UUID, body: DismissIn, request: Request, backend: TheBackend, user: Writer, expected: Expected
+) -> Response:
+    """Turn one reminder off: what it would still send is not sent. The task and its other reminders stay."""
+    async with backend.database.transaction() as unit:
+        context = backend.context(request)
+        kept = await commands.dismiss(
+            unit, context, user.id, task_id, expected=requests.optional(expected), text=body.reminder
         )
-    return _changed(task, series)
+        return _changed(*kept, await undoing.keep(unit, context, user.id, "dismiss"))
 
 
 @router.post("/tasks/{task_id}/move", response_model=models.TaskOut, responses=answers(404, 412, 413))
@@ -171,16 +186,17 @@ async def move(  # noqa: PLR0913 - the task and the request
 ) -> Response:
     """Move a task behind another one in the manual order, which all lists share, and into a list or under a parent."""
     async with backend.database.transaction() as unit:
-        task, series = await organising.move(
+        context = backend.context(request)
+        moved = await organising.move(
             unit,
-            backend.context(request),
+            context,
             user.id,
             task_id,
             expected=requests.optional(expected),
             after=body.after,
             changes=body.changes,
         )
-        return _changed(task, series)
+        return _changed(*moved, await undoing.keep(unit, context, user.id, "move"))
 
 
 @router.post("/tasks/{task_id}/restore", response_model=models.TaskOut, responses=answers(404, 409, 412))
@@ -188,7 +204,8 @@ async def restore(task_id: UUID, request: Request, backend: TheBackend, user: Wr
     """Take a task out of the trash, with what its deletion took along. A task that is not there stays as it is."""
     async with backend.database.transaction() as unit:
         context = backend.context(request)
-        return _changed(*await organising.restore(unit, context, user.id, task_id, requests.optional(expected)))
+        back = await organising.restore(unit, context, user.id, task_id, requests.optional(expected))
+        return _changed(*back, await undoing.keep(unit, context, user.id, "restore"))
 
 
 @router.delete("/tasks/{task_id}", status_code=204, responses=answers(404, 412))
@@ -207,15 +224,17 @@ async def delete(  # noqa: PLR0913 - the task and the request
     Of one that repeats, say whether this occurrence (the next one comes) or the series.
     """
     async with backend.database.transaction() as unit:
+        context = backend.context(request)
         await commands.delete(
             unit,
-            backend.context(request),
+            context,
             user.id,
             task_id,
             expected=requests.optional(expected),
             whole_series=None if scope is None else scope == "series",
         )
-    return Response(status_code=204)
+        undo = await undoing.keep(unit, context, user.id, "delete")
+    return Response(status_code=204, headers=requests.undo_header(undo))
 
 
 @router.get("/tasks/{task_id}/occurrences", response_model=models.OccurrencesOut, responses=answers(404))
@@ -261,11 +280,12 @@ async def _find(backend: TheBackend, user_id: int, task_id: UUID) -> tuple[Task,
 
 def _created(task: Task, series: TaskSeries | None) -> Response:
     body = models.task_out(task, series)
-    return requests.answer(body, status=201, version=task.version, location=f"/tasks/{task.id}")
+    where, undo = f"/tasks/{task.id}", str(task.id)  # a task that was made is taken back by its own id
+    return requests.answer(body, status=201, version=task.version, location=where, undo=undo)
 
 
-def _changed(task: Task, series: TaskSeries | None) -> Response:
-    return requests.answer(models.task_out(task, series), version=task.version)
+def _changed(task: Task, series: TaskSeries | None, undo: str | None) -> Response:
+    return requests.answer(models.task_out(task, series), version=task.version, undo=undo)
 
 
 def _next_cursor(found: Sequence[Row], limit: int, column: str) -> str | None:

@@ -170,6 +170,14 @@ async def series(db: Executor, series_id: UUID, *, lock: bool = False) -> TaskSe
     return series_from(row) if row else None
 
 
+async def lock_all(db: Executor, task_ids: Sequence[UUID], user_id: int) -> None:
+    """Lock those of these tasks that are a user's, and before them their series, each in the order of ids."""
+    of_user = "id = ANY($1::uuid[]) AND user_id = $2"
+    series = f"SELECT series_id FROM tasks WHERE {of_user}"
+    await db.execute(f"SELECT FROM series WHERE id IN ({series}) ORDER BY id FOR UPDATE", list(task_ids), user_id)
+    await db.execute(f"SELECT FROM tasks WHERE {of_user} ORDER BY id FOR UPDATE", list(task_ids), user_id)
+
+
 async def series_of(db: Executor, series_ids: Sequence[UUID]) -> dict[UUID, TaskSeries]:
     rows = await db.fetch(f"SELECT {_SERIES} FROM series WHERE id = ANY($1)", list(series_ids))
     return {row["id"]: series_from(row) for row in rows}

@@ -42,11 +42,23 @@ TABLES = (
         what text NOT NULL,
         title text NOT NULL,
         things int NOT NULL,
-        before jsonb NOT NULL,
         takes_back boolean NOT NULL,
         undone boolean NOT NULL
     )
     """,
+    """
+    CREATE TABLE undo_items (
+        step_id bigint NOT NULL REFERENCES undo_steps ON DELETE CASCADE,
+        thing_id uuid NOT NULL,
+        kind text NOT NULL,
+        version bigint NOT NULL,
+        from_version bigint NOT NULL,
+        deleted boolean NOT NULL,
+        before jsonb NOT NULL,
+        PRIMARY KEY (step_id, thing_id)
+    )
+    """,
+    "CREATE INDEX undo_items_thing ON undo_items (thing_id)",
     "CREATE INDEX undo_steps_latest ON undo_steps (user_id, id DESC)",
     "CREATE INDEX undo_steps_age ON undo_steps (at)",
 )
@@ -58,5 +70,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    execute(op, ("DROP TABLE undo_steps, lists",))
+    execute(op, ("DROP TABLE undo_items, undo_steps, lists",))
     execute(op, [f"ALTER TABLE tasks DROP COLUMN {column.split()[0]}" for column in COLUMNS])
