@@ -14,7 +14,7 @@ from fastapi.telemetry import TelemetryConfig
 
 import todo
 from todo.backend import handlers, internal, metrics
-from todo.backend.api import gate, me, operators, problems, requests, tasks
+from todo.backend.api import filters, gate, me, operators, problems, requests, tasks, views
 from todo.backend.auth.callers import Authenticator
 from todo.backend.auth.settings import AuthSettings, OidcSettings, read_auth
 from todo.backend.store import letters, people
@@ -64,6 +64,8 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry=_NO_TELEMETRY,
     )
     api.include_router(tasks.router, responses=problems.EVERYWHERE)
+    api.include_router(filters.router, responses=problems.EVERYWHERE)
+    api.include_router(views.router, responses=problems.EVERYWHERE)
     api.include_router(me.router, responses=problems.EVERYWHERE)
     api.include_router(operators.router, responses=problems.EVERYWHERE)
     api.add_middleware(requests.BodyLimit)

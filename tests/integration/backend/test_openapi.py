@@ -17,7 +17,7 @@ from tests.integration.backend.callers import EVERYTHING, Guarded
 from tests.integration.backend.service import APP_TOKEN
 
 FEW: Any = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-OPERATIONS = 21
+OPERATIONS = 26
 CONFORMS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -50,7 +50,10 @@ def things(guarded: Guarded, token: str) -> dict[str, Any]:
     sidecar = {"dapr-api-token": APP_TOKEN}
     requests.post(f"{guarded.base}/events/task-occurrences", poison, headers=sidecar, timeout=10).raise_for_status()
     letters = requests.get(f"{guarded.base}/dead-letters?limit=1", headers=headers, timeout=10).json()
-    return {"task_id": made["id"], "user_id": 1, "letter_id": letters["dead_letters"][0]["id"], "If-Match": "*"}
+    name = {"name": f"there {made['id']}"}
+    view = requests.post(f"{guarded.base}/views", json=name, headers=headers, timeout=10).json()
+    ids = {"task_id": made["id"], "view_id": view["id"], "user_id": 1, "letter_id": letters["dead_letters"][0]["id"]}
+    return ids | {"If-Match": "*"}
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["as documented", "otherwise"])

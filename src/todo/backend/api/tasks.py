@@ -1,6 +1,5 @@
 """The tasks of a user."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
@@ -15,12 +14,15 @@ from todo.backend.api.requests import Expected, IdempotencyKey, Reader, TheBacke
 from todo.backend.auth.scopes import Scope
 from todo.backend.commands import Draft, NotFoundError
 from todo.backend.store import tasks as store
+from todo.backend.store.filters import Wanted
+from todo.backend.store.orders import ORDERS, Sort
 from todo.domain import series as series_rules
 from todo.domain.due import parse_due
 from todo.domain.errors import RuleError
+from todo.domain.filters import MAX_LENGTH, all_of, parse
+from todo.domain.filters.tree import Text, speaks_of_closed
 from todo.domain.series import TaskSeries
 from todo.domain.task import Task, check_title
-from todo.messaging.postgres import Row
 from todo.messaging.unit import Transaction
 
 router = APIRouter(tags=["tasks"])
@@ -59,28 +61,35 @@ async def list_tasks(  # noqa: PLR0913 - filters
     backend: TheBackend,
     user: Reader,
     *,
-    status: Annotated[Literal["open", "done", "skipped", "all"], Query()] = "open",
+    status: Annotated[
+        Literal["open", "done", "skipped", "all"] | None,
+        Query(description="open, unless the filter says is: or closed"),
+    ] = None,
     label: Annotated[str | None, Query(max_length=50)] = None,
-    q: Annotated[str | None, Query(max_length=200, description="text in title or notes")] = None,
-    sort: Annotated[Literal["created", "due"], Query(description="newest first, or soonest due first")] = "created",
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    q: Annotated[str | None, Query(max_length=200, description="words, or their beginnings, in title or notes")] = None,
+    filter_: Annotated[
+        str | None, Query(alias="filter", max_length=MAX_LENGTH, description="see /filters/check and docs/filters.md")
+    ] = None,
+    sort: Annotated[Sort, Query(description="newest, soonest due, most urgent or by title first")] = Sort.CREATED,
+    cursor: Annotated[str | None, Query(max_length=600)] = None,
     limit: Limit = 100,
 ) -> Response:
     """A page of tasks. It starts after the last row of the page before, whatever came and went meanwhile."""
-    by_due = sort == "due"
+    order = ORDERS[sort]
+    node = all_of([parse(filter_ or ""), *(Text(word) for word in (_plain("q", q) or "").split())])
     page = store.Page(
         user.id,
-        None if status == "all" else status,
+        None if status == "all" else status or (None if speaks_of_closed(node) else "open"),
         _plain("label", label),
-        _plain("q", q),
-        by_due=by_due,
-        after=requests.read_cursor(cursor),
+        Wanted(node, user.id, user.zone, backend.database.clock()),
+        sort,
+        after=requests.read_cursor(cursor, order),
         limit=limit,
     )
     found = await store.page(backend.database.pool, page)
-    return requests.answer(
-        {"tasks": [models.listed_out(row) for row in found], "next_cursor": _next_cursor(found, limit, by_due=by_due)}
-    )
+    more = len(found) == limit
+    cursor = requests.write_cursor(order.place_of(found[-1])) if more else None
+    return requests.answer({"tasks": [models.listed_out(row) for row in found], "next_cursor": cursor})
 
 
 @router.get("/tasks/{task_id}", response_model=models.TaskDetail, responses=answers(404))
@@ -216,13 +225,6 @@ def _created(task: Task, series: TaskSeries | None) -> Response:
 
 def _changed(task: Task, series: TaskSeries | None) -> Response:
     return requests.answer(models.task_out(task, series), version=task.version)
-
-
-def _next_cursor(found: Sequence[Row], limit: int, *, by_due: bool) -> str | None:
-    if len(found) < limit:
-        return None
-    last = found[-1]
-    return requests.write_cursor(last["due_sort" if by_due else "created_at"], last["id"])
 
 
 def _plain(field: str, text: str | None) -> Any:  # noqa: ANN401 - the same value

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
+from todo.backend.store import filters
+from todo.backend.store.filters import Wanted
+from todo.backend.store.orders import ORDERS, TITLE, Place, Sort
 from todo.backend.store.rows import (
     SERIES_COLUMNS,
     TASK_COLUMNS,
@@ -169,27 +172,27 @@ async def decline(  # noqa: PLR0913 - the key has this many parts
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What to list. `after` is the last row's (sort value, id) of the page before."""
+    """What to list. `after` is the place of the last row of the page before."""
 
     user_id: int
     status: str | None = "open"
     label: str | None = None
-    text: str | None = None
-    by_due: bool = False
-    after: tuple[dt.datetime, UUID] | None = None
+    wanted: Wanted | None = None
+    sort: Sort = Sort.CREATED
+    after: Place | None = None
     limit: int = 100
 
 
-_LISTED: Final = """
+_LISTED: Final = f"""
 SELECT t.id, t.user_id, t.version, t.title, t.notes, t.status, t.due_at, t.due_date, t.zone, t.priority, t.labels,
-       t.reminders, t.created_at, t.updated_at, t.closed_at, t.due_sort,
+       t.reminders, t.created_at, t.updated_at, t.closed_at, t.due_sort, {TITLE} AS title_sort,
        s.id AS series_id, t.seq, s.rule, s.mode, s.policy, s.ended_seq
 FROM tasks t LEFT JOIN series s ON s.id = t.series_id AND NOT s.deleted
 """
 
 
 async def page(db: Executor, wanted: Page) -> list[Row]:
-    """A page of one user's tasks with their living series: newest first, or the soonest due first."""
+    """A page of one user's tasks with their living series. Raises `RuleError`."""
     arguments: list[Any] = [wanted.user_id]
 
     def argument(value: object) -> str:
@@ -201,16 +204,12 @@ async def page(db: Executor, wanted: Page) -> list[Row]:
         conditions.append(f"t.status = {argument(wanted.status)}")
     if wanted.label:
         conditions.append(f"{argument(wanted.label)} = ANY(t.labels)")
-    if wanted.text:
-        pattern = argument(_like(wanted.text))
-        conditions.append(f"(t.title ILIKE {pattern} OR t.notes ILIKE {pattern})")
-    column, order, beyond = ("t.due_sort", "", ">") if wanted.by_due else ("t.created_at", "DESC", "<")
+    if wanted.wanted:
+        conditions += filters.conditions(wanted.wanted, argument)
+    order = ORDERS[wanted.sort]
     if wanted.after:
-        conditions.append(f"({column}, t.id) {beyond} ({argument(wanted.after[0])}, {argument(wanted.after[1])})")
-    statement = (
-        f"{_LISTED} WHERE {' AND '.join(conditions)}"
-        f" ORDER BY {column} {order}, t.id {order} LIMIT {argument(wanted.limit)}"
-    )
+        conditions.append(order.beyond(wanted.after, argument))
+    statement = f"{_LISTED} WHERE {' AND '.join(conditions)} ORDER BY {order.by} LIMIT {argument(wanted.limit)}"
     rows: list[Row] = await db.fetch(statement, *arguments)
     return rows
 
@@ -221,8 +220,3 @@ async def history(db: Executor, task_id: UUID) -> list[Row]:
         "SELECT version, event_type, at, trace FROM task_history WHERE task_id = $1 ORDER BY version", task_id
     )
     return rows
-
-
-def _like(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{escaped}%"

@@ -1,0 +1,183 @@
+"""Filters as conditions. Values are arguments, never text of the statement."""
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from todo.backend.store import search
+from todo.domain.due import to_instant, zone_info
+from todo.domain.errors import RuleError
+from todo.domain.filters import Node, walk
+from todo.domain.filters.days import resolve
+from todo.domain.filters.tree import (
+    And,
+    Field,
+    Has,
+    InList,
+    Is,
+    Label,
+    Not,
+    Or,
+    Overdue,
+    Priority,
+    Repeats,
+    Side,
+    Subtask,
+    Term,
+    Text,
+    Thing,
+    Undated,
+    When,
+)
+from todo.messaging.postgres import Executor
+
+Argument = Callable[[object], str]  # takes a value, returns its placeholder
+
+_HAS: Final = {
+    Thing.NOTES: "t.notes <> ''",
+    Thing.REMINDERS: "t.reminders <> '{}'",
+    Thing.LABELS: "t.labels <> '{}'",
+}
+_LABELS: Final = """
+SELECT label FROM tasks, unnest(labels) AS label
+WHERE user_id = $1 AND NOT deleted AND starts_with(lower(label), lower($2))
+GROUP BY label ORDER BY count(*) DESC, label LIMIT $3
+"""
+_DAY: Final = dt.timedelta(days=1)
+_ZONES_APART: Final = dt.timedelta(days=2)  # `due_sort` has whole days in the zones of their tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A filter, and for whom and when it is read: its days are days in `zone`."""
+
+    node: Node
+    user_id: int
+    zone: str
+    now: dt.datetime
+
+
+def conditions(wanted: Wanted, argument: Argument) -> list[str]:
+    """What tasks `t`, joined with their living series `s`, must fulfil. Raises `RuleError`."""
+    found = [_Statement(wanted, argument).condition(wanted.node)]
+    if any(isinstance(one, Text) for one in walk(wanted.node)):
+        owner = argument(search.owner(wanted.user_id))
+        found.append(f"{search.vector('t.')} @@ {owner}::text::tsquery")
+    return found
+
+
+async def names(db: Executor, user_id: int, kind: str, prefix: str, limit: int) -> list[str]:
+    """A user's labels or lists whose names begin so, the most used first."""
+    if kind == "label":
+        return [row["label"] for row in await db.fetch(_LABELS, user_id, prefix, limit)]
+    return []  # lists are not here yet
+
+
+class _Statement:
+    def __init__(self, wanted: Wanted, argument: Argument) -> None:
+        self._argument = argument
+        self._zone = wanted.zone
+        self._now = wanted.now
+        self._user_id = wanted.user_id
+        self._today = wanted.now.astimezone(zone_info(wanted.zone)).date()
+
+    def condition(self, node: Node) -> str:
+        match node:
+            case And(parts):
+                return "(" + " AND ".join(self.condition(part) for part in parts) + ")" if parts else "true"
+            case Or(parts):
+                return "(" + " OR ".join(self.condition(part) for part in parts) + ")"
+            case Not(part):
+                return f"({self.condition(part)}) IS NOT TRUE"  # what compares with nothing is not true either
+            case _:
+                _check_there(node)
+                return self._term(node)
+
+    def _term(self, node: Term) -> str:
+        match node:
+            case Label(name):
+                return f"{self._argument(name)} = ANY(t.labels)"
+            case InList(name):
+                return self._in_list(name)
+            case Priority(relation, level):
+                return f"t.priority {relation} {self._argument(level)}"
+            case When() | Overdue():
+                return self._when(node) if isinstance(node, When) else self._overdue()
+            case Text():
+                return self._text(node)
+            case _:
+                return self._state(node)
+
+    def _state(self, node: Undated | Repeats | Subtask | Has | Is) -> str:
+        match node:
+            case Has(thing):
+                return _HAS[thing]
+            case Is(status):
+                return f"t.status = {self._argument(status)}"
+            case Undated():
+                return "(t.due_at IS NULL AND t.due_date IS NULL)"
+            case Repeats():
+                return "s.id IS NOT NULL"
+            case Subtask():
+                return "t.parent_id IS NOT NULL"
+
+    def _in_list(self, name: str | None) -> str:
+        if name is None:
+            return "t.list_id IS NULL"
+        owner, named = self._argument(self._user_id), self._argument(name)
+        return f"t.list_id IN (SELECT id FROM lists WHERE user_id = {owner} AND lower(name) = lower({named}))"
+
+    def _when(self, node: When) -> str:
+        day = resolve(node.day, self._today, back=node.field.looks_back)
+        begin, end = (to_instant(dt.datetime.combine(one, dt.time.min), self._zone) for one in (day, day + _DAY))
+        since, until = {Side.ON: (begin, end), Side.BEFORE: (None, begin), Side.AFTER: (end, None)}[node.side]
+        name = node.field.value
+        at = self._between(f"t.{name}_at", since, until)
+        if node.field not in {Field.DUE, Field.START}:
+            return at
+        relation = {Side.ON: "=", Side.BEFORE: "<", Side.AFTER: ">"}[node.side]
+        either = f"({at} OR t.{name}_date {relation} {self._argument(day)})"
+        return f"({either} AND {self._near(since, until)})" if node.field is Field.DUE else either
+
+    def _overdue(self) -> str:
+        now, today = self._argument(self._now), self._argument(self._today)
+        near = self._near(None, self._now)
+        return f"(t.status = 'open' AND (t.due_at < {now} OR t.due_date < {today}) AND {near})"
+
+    def _between(self, column: str, since: dt.datetime | None, until: dt.datetime | None) -> str:
+        bounds = [f"{column} >= {self._argument(since)}"] if since else []
+        bounds += [f"{column} < {self._argument(until)}"] if until else []
+        return f"({' AND '.join(bounds)})"
+
+    def _near(self, since: dt.datetime | None, until: dt.datetime | None) -> str:
+        """What follows of a due between these, and an index knows."""
+        wide = since and since - _ZONES_APART, until and until + _ZONES_APART
+        return self._between("t.due_sort", *wide)
+
+    def _text(self, text: Text) -> str:
+        words = search.words_of(text.text)
+        if not words:  # nothing that an index of words could know
+            pattern = self._argument(_like(text.text))
+            return f"(t.title ILIKE {pattern} OR t.notes ILIKE {pattern})"
+        query = self._argument(search.query(words, whole=text.phrase))
+        return f"{search.vector('t.')} @@ to_tsquery('simple', lower({query}))"
+
+
+def _check_there(node: Term) -> None:
+    """What filters can say and tables do not hold yet. Raises `RuleError`."""
+    match node:
+        case InList():
+            what = "lists"
+        case Subtask():
+            what = "subtasks"
+        case When(Field.START):
+            what = "start dates"
+        case _:
+            return
+    raise RuleError("filter", f"{what} are not here yet", "leave that part out")
+
+
+def _like(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"

@@ -1,0 +1,58 @@
+"""How lists of tasks can be sorted, and where in such a list a page begins."""
+
+import datetime as dt
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from todo.messaging.postgres import Row
+
+Place: TypeAlias = tuple[Any, ...]  # the values a row is sorted by, its id the last of them
+
+_Instant = Annotated[dt.datetime, msgspec.Meta(tz=True)]
+_Priority = Annotated[int, msgspec.Meta(ge=1, le=4)]
+_LONGEST: Final = 64  # characters of a title that count
+_Title = Annotated[str, msgspec.Meta(max_length=_LONGEST, pattern="^[^\\x00]*$")]
+
+
+class Sort(enum.StrEnum):
+    CREATED = "created"
+    DUE = "due"
+    PRIORITY = "priority"
+    TITLE = "title"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """`columns` are expressions, which rows have as `names`; ids decide between equals. `place` reads a cursor."""
+
+    columns: tuple[str, ...]
+    names: tuple[str, ...]
+    place: Any
+    descending: bool = False
+
+    @property
+    def by(self) -> str:
+        """What follows ORDER BY."""
+        return ", ".join(f"{column}{' DESC' if self.descending else ''}" for column in (*self.columns, "t.id"))
+
+    def beyond(self, place: Place, argument: Callable[[object], str]) -> str:
+        """The condition for rows that come after a place."""
+        there = ", ".join(argument(value) for value in place)
+        return f"({', '.join(self.columns)}, t.id) {'<' if self.descending else '>'} ({there})"
+
+    def place_of(self, row: Row) -> Place:
+        return (*(row[name] for name in self.names), row["id"])
+
+
+TITLE: Final = f"left(lower(t.title), {_LONGEST})"
+ORDERS: Final = {
+    Sort.CREATED: Order(("t.created_at",), ("created_at",), tuple[_Instant, UUID], descending=True),
+    Sort.DUE: Order(("t.due_sort",), ("due_sort",), tuple[_Instant, UUID]),
+    Sort.PRIORITY: Order(("t.priority", "t.due_sort"), ("priority", "due_sort"), tuple[_Priority, _Instant, UUID]),
+    Sort.TITLE: Order((TITLE,), ("title_sort",), tuple[_Title, UUID]),
+}
