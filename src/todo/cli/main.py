@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import todo
-from todo.cli import backup, components, doctor, operators, rotate, secrets, swap, system, tasks, tokens, topics
+from todo.cli import backup, components, doctor, operators, rotate, secrets, swap, system, tasks, tokens, topics, views
 
 app = typer.Typer(
     help="Tasks, reminders and recurring tasks, and the system behind them.",
@@ -35,6 +35,7 @@ def _options(
 
 system.register(app)
 tasks.register(app)
+views.register(app)
 operators.register(app)
 tokens.register(app)
 rotate.register(app)

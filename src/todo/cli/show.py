@@ -10,7 +10,21 @@ from rich.table import Table
 from rich.text import Text
 
 from todo.contracts.pause import Pause
-from todo.operations.client import Letter, LetterPage, Mail, Mails, Pipeline, Reminder, Step, Task, TaskPage, User, Why
+from todo.operations.client import (
+    Letter,
+    LetterPage,
+    Mail,
+    Mails,
+    Pipeline,
+    Reminder,
+    Step,
+    Task,
+    TaskPage,
+    User,
+    View,
+    Views,
+    Why,
+)
 
 if TYPE_CHECKING:  # importing it costs more than everything else here
     from todo.operations.verify import Report
@@ -79,6 +93,19 @@ def why(story: Why) -> RenderableType:
     heading = Text.assemble((plain(story.task.title), "bold"), f"  {story.task.id}  {state}")
     history: list[RenderableType] = ["", _history(story.reminders)] if story.reminders else []
     return Group(heading, "", table, *silent, *history)
+
+
+def views(found: Views) -> RenderableType:
+    if not found.views:
+        return "no views; save one with: todo views add Urgent '!1 & (overdue | due before: +7d)'"
+    table = _table("name", "filter", "sorted by")
+    for one in found.views:
+        table.add_row(plain(one.name), plain(one.filter), one.sort)
+    return table
+
+
+def view(one: View) -> RenderableType:
+    return Text.assemble((plain(one.name), "bold"), f"  {plain(one.filter)}  sorted by {one.sort}")
 
 
 def users(found: Sequence[User]) -> RenderableType:

@@ -133,6 +133,21 @@ class TaskPage(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
+class View(msgspec.Struct, frozen=True):
+    """A filter that somebody saved under a name."""
+
+    id: UUID
+    name: str
+    filter: str
+    sort: str
+    position: str
+    version: int
+
+
+class Views(msgspec.Struct, frozen=True):
+    views: tuple[View, ...]
+
+
 class Step(msgspec.Struct, frozen=True):
     """One thing that happened, or is to come."""
 
@@ -322,7 +337,7 @@ class Api(_Http):
         return await self._ask("POST", "/tasks", Task, body=draft, headers=headers, repeatable=True)
 
     async def tasks(self, user_id: int | None, **query: object) -> Answer[TaskPage]:
-        """A page of tasks; `query` as the API takes it: status, label, q, sort, cursor, limit."""
+        """A page of tasks; `query` as the API takes it: status, label, q, filter, sort, cursor, limit."""
         return await self.get(TaskPage, "/tasks", user_id=user_id, **query)
 
     async def all_tasks(self, user_id: int | None, **query: object) -> AsyncIterator[Task]:
@@ -363,6 +378,22 @@ class Api(_Http):
 
     async def why(self, user_id: int | None, task_id: UUID) -> Answer[Why]:
         return await self.get(Why, f"/tasks/{task_id}/why", user_id=user_id)
+
+    async def views(self, user_id: int | None) -> Answer[Views]:
+        return await self.get(Views, "/views", user_id=user_id)
+
+    async def add_view(self, user_id: int | None, view: Mapping[str, Any]) -> Answer[View]:
+        headers, query = {"idempotency-key": str(uuid4())}, {"user_id": user_id}
+        return await self._ask("POST", "/views", View, body=view, query=query, headers=headers, repeatable=True)
+
+    async def edit_view(self, user_id: int | None, view: View, changes: Mapping[str, Any]) -> Answer[View]:
+        """Change a view as it was read."""
+        headers, query = {"if-match": f'"{view.version}"'}, {"user_id": user_id}
+        return await self._ask("PATCH", f"/views/{view.id}", View, body=changes, query=query, headers=headers)
+
+    async def delete_view(self, user_id: int | None, view: View) -> Answer[None]:
+        headers, query = {"if-match": f'"{view.version}"'}, {"user_id": user_id}
+        return await self._ask("DELETE", f"/views/{view.id}", type(None), query=query, headers=headers)
 
     async def users(self) -> Answer[tuple[User, ...]]:
         return await self.get(tuple[User, ...], "/users")

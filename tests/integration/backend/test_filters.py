@@ -120,6 +120,15 @@ def test_a_filter_finds_nothing_of_anothers(
     assert {row["user_id"] for row in loop.run(run())} <= {1}
 
 
+async def test_text_is_looked_for_so_often_only(database: Database) -> None:
+    """However many words stand side by side are one look, and many among other conditions are refused."""
+    many = " | ".join(f"({letter} !1)" for letter in "abcdefghijk")
+    with pytest.raises(RuleError, match="more than 10 times"):
+        await store.page(database.pool, Page(1, wanted=wanted(parse(many))))
+    for text in (many.replace("(k !1)", "!1"), "-a " * 160, " | ".join("abcdefghijklmnop" * 7)):
+        assert await store.page(database.pool, Page(1, wanted=wanted(parse(text)))) == []
+
+
 @pytest.mark.parametrize("text", ["@Work", "-no list", "a | subtask", "start before: today"])
 async def test_what_tables_do_not_hold_yet_is_refused_with_its_name(database: Database, text: str) -> None:
     """A filter of what is to come can be written, and is refused in words where it is used."""

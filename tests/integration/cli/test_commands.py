@@ -192,3 +192,23 @@ def _states(system: Running, task_id: str) -> list[str]:
 
 def _series(task: dict[str, Any]) -> str | None:
     return task["recurrence"]["series_id"] if task["recurrence"] else None
+
+
+def test_tasks_are_listed_by_a_filter_that_can_be_saved(system: Running) -> None:
+    """What a filter finds is listed, saved under a name it is found by, renamed and removed; a fault has its place."""
+    task_id = system.ok("add", "Call the plumber", "--label", "filtered", "--priority", "1", "--due", "2020-01-01")[
+        "id"
+    ]
+    system.ok("add", "Something else", "--label", "filtered")
+    listed = system.ok("list", "--filter", "#filtered & overdue & plumb")["tasks"]
+    assert [one["id"] for one in listed] == [task_id]
+    wrong = system("list", "--filter", "#filtered & !9")
+    assert (wrong.code, "at character 13: !9 is no priority" in wrong.err) == (1, True)
+    saved = system.ok("views", "add", "Urgent", "#filtered & !1", "--sort", "priority")
+    assert (saved["name"], saved["sort"]) == ("Urgent", "priority")
+    assert [one["id"] for one in system.ok("views", "show", "urgent")["tasks"]] == [task_id]
+    assert system.ok("views", "rename", "urgent", "This week")["name"] == "This week"
+    assert "#filtered & !1" in system("views", "list").out
+    assert system("views", "show", "Urgent").code == 1
+    assert system.ok("views", "remove", "this week") is None
+    assert system.ok("views", "list") == {"views": []}

@@ -1,4 +1,6 @@
 import datetime as dt
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -23,6 +25,7 @@ from todo.domain.filters.tree import (
     Repeats,
     Side,
     Subtask,
+    Term,
     Text,
     Thing,
     Undated,
@@ -287,3 +290,22 @@ def test_offsets_are_those_of_a_browser() -> None:
     """A character beyond the basic plane counts twice, and an offset within it is its own."""
     assert [units("a🎉b", index) for index in range(4)] == [0, 1, 3, 4]
     assert [index_of("a🎉b", offset) for offset in range(6)] == [0, 1, 1, 2, 3, 3]
+
+
+PAGE = (Path(__file__).parents[3] / "docs" / "filters.md").read_text()
+LANGUAGE = PAGE.partition("## The language")[2].partition("## While it is written")[0]
+FORMS = [form for row in re.findall(r"^\| (`.*?`) \|", LANGUAGE, re.MULTILINE) for form in re.findall("`(.+?)`", row)]
+EXAMPLES = LANGUAGE.partition("```text\n")[2].partition("```")[0].splitlines()
+
+
+@pytest.mark.parametrize("text", [*FORMS, *EXAMPLES])
+def test_what_the_documentation_shows_can_be_written(text: str) -> None:
+    """Each form of the page's table is one condition, and each example is a filter."""
+    node = parse(text)
+    assert text in EXAMPLES or not isinstance(node, And | Or)
+
+
+def test_the_documentation_shows_every_kind_of_condition() -> None:
+    """Whatever a filter can say is in the table."""
+    kinds = {type(one) for form in FORMS for one in walk(parse(form))}
+    assert kinds >= set(Term.__args__)

@@ -1,14 +1,14 @@
 """Filters as conditions. Values are arguments, never text of the statement."""
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from todo.backend.store import search
 from todo.domain.due import to_instant, zone_info
 from todo.domain.errors import RuleError
-from todo.domain.filters import Node, walk
+from todo.domain.filters import Node
 from todo.domain.filters.days import resolve
 from todo.domain.filters.tree import (
     And,
@@ -33,6 +33,8 @@ from todo.domain.filters.tree import (
 from todo.messaging.postgres import Executor
 
 Argument = Callable[[object], str]  # takes a value, returns its placeholder
+
+MOST_LOOKS: Final = 10
 
 _HAS: Final = {
     Thing.NOTES: "t.notes <> ''",
@@ -60,8 +62,9 @@ class Wanted:
 
 def conditions(wanted: Wanted, argument: Argument) -> list[str]:
     """What tasks `t`, joined with their living series `s`, must fulfil. Raises `RuleError`."""
-    found = [_Statement(wanted, argument).condition(wanted.node)]
-    if any(isinstance(one, Text) for one in walk(wanted.node)):
+    statement = _Statement(wanted, argument)
+    found = [statement.condition(wanted.node)]
+    if statement.looks:  # for the index: that they are the user's is said anyway
         owner = argument(search.owner(wanted.user_id))
         found.append(f"{search.vector('t.')} @@ {owner}::text::tsquery")
     return found
@@ -80,19 +83,37 @@ class _Statement:
         self._zone = wanted.zone
         self._now = wanted.now
         self._user_id = wanted.user_id
+        self.looks = 0
         self._today = wanted.now.astimezone(zone_info(wanted.zone)).date()
 
     def condition(self, node: Node) -> str:
+        if (query := _query(node)) is not None:
+            return self._look(query)
         match node:
             case And(parts):
-                return "(" + " AND ".join(self.condition(part) for part in parts) + ")" if parts else "true"
+                return self._combined(parts, "AND", "&") if parts else "true"
             case Or(parts):
-                return "(" + " OR ".join(self.condition(part) for part in parts) + ")"
+                return self._combined(parts, "OR", "|")
             case Not(part):
                 return f"({self.condition(part)}) IS NOT TRUE"  # what compares with nothing is not true either
             case _:
                 _check_there(node)
                 return self._term(node)
+
+    def _combined(self, parts: Sequence[Node], word: str, sign: str) -> str:
+        """Parts that are text alone are looked up together."""
+        queries = [query for part in parts if (query := _query(part)) is not None]
+        found = [self._look(f" {sign} ".join(queries))] if queries else []
+        found += [self.condition(part) for part in parts if _query(part) is None]
+        return f"({f' {word} '.join(found)})"
+
+    def _look(self, query: str) -> str:
+        """Without the index each look reads the task's words anew, so there are few."""
+        self.looks += 1
+        if self.looks > MOST_LOOKS:
+            fix = "write text side by side, not among other conditions"
+            raise RuleError("filter", f"it looks for text more than {MOST_LOOKS} times", fix)
+        return f"{search.vector('t.')} @@ to_tsquery('simple', lower({self._argument(query)}))"
 
     def _term(self, node: Term) -> str:
         match node:
@@ -104,8 +125,8 @@ class _Statement:
                 return f"t.priority {relation} {self._argument(level)}"
             case When() | Overdue():
                 return self._when(node) if isinstance(node, When) else self._overdue()
-            case Text():
-                return self._text(node)
+            case Text(text):
+                return self._anywhere(text)
             case _:
                 return self._state(node)
 
@@ -155,13 +176,27 @@ class _Statement:
         wide = since and since - _ZONES_APART, until and until + _ZONES_APART
         return self._between("t.due_sort", *wide)
 
-    def _text(self, text: Text) -> str:
-        words = search.words_of(text.text)
-        if not words:  # nothing that an index of words could know
-            pattern = self._argument(_like(text.text))
-            return f"(t.title ILIKE {pattern} OR t.notes ILIKE {pattern})"
-        query = self._argument(search.query(words, whole=text.phrase))
-        return f"{search.vector('t.')} @@ to_tsquery('simple', lower({query}))"
+    def _anywhere(self, text: str) -> str:
+        """For what has no word that an index could know."""
+        pattern = self._argument(_like(text))
+        return f"(t.title ILIKE {pattern} OR t.notes ILIKE {pattern})"
+
+
+def _query(node: Node) -> str | None:
+    """A `tsquery` for what is text alone, None for other nodes."""
+    match node:
+        case Text(text, phrase):
+            words = search.words_of(text)
+            return f"({search.query(words, whole=phrase)})" if words else None
+        case Not(part):
+            inner = _query(part)
+            return inner and f"!{inner}"
+        case And(parts) | Or(parts):
+            queries = [query for part in parts if (query := _query(part)) is not None]
+            sign = " & " if isinstance(node, And) else " | "
+            return f"({sign.join(queries)})" if queries and len(queries) == len(parts) else None
+        case _:
+            return None
 
 
 def _check_there(node: Term) -> None:
