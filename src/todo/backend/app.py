@@ -17,6 +17,7 @@ from todo.backend import handlers, internal, metrics
 from todo.backend.api import (
     bulk,
     changes,
+    filters,
     gate,
     lists,
     me,
@@ -28,6 +29,7 @@ from todo.backend.api import (
     session,
     tasks,
     undo,
+    views,
     web,
 )
 from todo.backend.auth.callers import Authenticator
@@ -84,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Tasks, reminders and recurring tasks; events, dead letters and the pipeline behind them",
         telemetry=_NO_TELEMETRY,
     )
-    for part in (tasks, bulk, undo, quick, lists, changes, porting, me, session, operators):
+    for part in (tasks, filters, views, bulk, undo, quick, lists, changes, porting, me, session, operators):
         api.include_router(part.router, responses=problems.EVERYWHERE)
     api.router.routes.extend(web.routes(web.read_files()))
     api.add_middleware(requests.BodyLimit)

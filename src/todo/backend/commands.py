@@ -32,10 +32,10 @@ class NotFoundError(Exception):
 
 
 class StaleError(Exception):
-    """The task is not at the version that the caller saw."""
+    """The thing is not at the version that the caller saw."""
 
     def __init__(self, version: int) -> None:
-        super().__init__(f"the task is at version {version}")
+        super().__init__(f"it is at version {version}")
         self.version = version
 
 

@@ -22,6 +22,7 @@ from todo.cli import (
     tasks,
     tokens,
     topics,
+    views,
 )
 
 app = typer.Typer(
@@ -53,6 +54,7 @@ tasks.register(app)
 porting.register(app)
 quick.register(app)
 organise.register(app)
+views.register(app)
 operators.register(app)
 tokens.register(app)
 rotate.register(app)

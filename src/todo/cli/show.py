@@ -28,6 +28,8 @@ from todo.operations.client import (
     TaskPage,
     Undone,
     User,
+    View,
+    Views,
     Why,
 )
 from todo.operations.watching import Told
@@ -171,6 +173,19 @@ def why(story: Why) -> RenderableType:
     heading = Text.assemble((plain(story.task.title), "bold"), f"  {story.task.id}  {state}")
     history: list[RenderableType] = ["", _history(story.reminders)] if story.reminders else []
     return Group(heading, "", table, *silent, *history)
+
+
+def views(found: Views) -> RenderableType:
+    if not found.views:
+        return "no views; save one with: todo views add Urgent '!1 & (overdue | due before: +7d)'"
+    table = _table("name", "filter", "sorted by")
+    for one in found.views:
+        table.add_row(plain(one.name), plain(one.filter), one.sort)
+    return table
+
+
+def view(one: View) -> RenderableType:
+    return Text.assemble((plain(one.name), "bold"), f"  {plain(one.filter)}  sorted by {one.sort}")
 
 
 def users(found: Sequence[User]) -> RenderableType:

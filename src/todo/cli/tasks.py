@@ -59,11 +59,13 @@ class Status(StrEnum):
 class Sort(StrEnum):
     CREATED = "created"
     DUE = "due"
+    PRIORITY = "priority"
+    TITLE = "title"
 
 
 def register(app: typer.Typer) -> None:
     """Give the app these commands."""
-    listing = "todo list --sort due --label home"
+    listing = "todo list --filter '#home & (overdue | due before: +7d)' --sort due"
     command(app, "add", example="todo add 'Pay rent' --due 'tomorrow 09:00' --remind 1h", with_user=True)(add)
     command(app, "list", example=listing, with_user=True)(list_tasks)
     command(app, "show", example="todo show 3fa85f64", with_user=True)(show)
@@ -112,10 +114,13 @@ async def add(  # noqa: PLR0913 - a task has this many parts
 async def list_tasks(  # noqa: PLR0913 - filters
     session: Session,
     *,
-    status: Annotated[Status, typer.Option(help="Which.")] = Status.OPEN,
+    status: Annotated[
+        Status | None, typer.Option(help="Which: open, unless the filter says is: or closed.", show_default=False)
+    ] = None,
+    filter_: Annotated[str | None, typer.Option("--filter", "-f", help="As docs/filters.md has it.")] = None,
     label: Annotated[str | None, typer.Option(help="Only those with this label.")] = None,
-    search: Annotated[str | None, typer.Option("--search", "-q", help="Text in title or notes.")] = None,
-    sort: Annotated[Sort, typer.Option(help="Newest first, or soonest due first.")] = Sort.CREATED,
+    search: Annotated[str | None, typer.Option("--search", "-q", help="Words in title or notes.")] = None,
+    sort: Annotated[Sort, typer.Option(help="Newest, soonest due, most urgent or by title first.")] = Sort.CREATED,
     limit: Annotated[int, typer.Option(min=1, max=500)] = 100,
     cursor: Annotated[str | None, typer.Option(help="Where the next page begins, as the last one said.")] = None,
     list_: InList = None,
@@ -123,9 +128,10 @@ async def list_tasks(  # noqa: PLR0913 - filters
 ) -> None:
     """List tasks."""
     query: dict[str, object] = {
-        "status": status.value,
+        "status": status.value if status else None,
         "label": label,
         "q": search,
+        "filter": filter_,
         "sort": sort.value,
         "limit": limit,
         "cursor": cursor,

@@ -20,7 +20,7 @@ _LAST: Final = 16**14 - 1  # microseconds: in the year 4253
 
 
 def at(made: dt.datetime, own: UUID) -> str:
-    """Behind everything made earlier. SQL has the same for rows without a position (`store/tasks.py`)."""
+    """Behind everything made earlier. SQL has the same for rows without a position (`store/orders.py`)."""
     return f"{(made - _1970) // _MICROSECOND:014x}{_of(own)}"
 
 

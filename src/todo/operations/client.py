@@ -228,6 +228,21 @@ class BulkResults(msgspec.Struct, frozen=True):
     results: tuple[BulkResult, ...]
 
 
+class View(msgspec.Struct, frozen=True):
+    """A filter that somebody saved under a name."""
+
+    id: UUID
+    name: str
+    filter: str
+    sort: str
+    position: str
+    version: int
+
+
+class Views(msgspec.Struct, frozen=True):
+    views: tuple[View, ...]
+
+
 class Step(msgspec.Struct, frozen=True):
     """One thing that happened, or is to come."""
 
@@ -512,7 +527,7 @@ class Api(_Http):
         return await self._ask("POST", "/sentences", Sentence, body=given, query=query, repeatable=True)
 
     async def tasks(self, user_id: int | None, **query: object) -> Answer[TaskPage]:
-        """A page of tasks; `query` as the API takes it: status, label, q, sort, cursor, limit."""
+        """A page of tasks; `query` as the API takes it: status, label, q, filter, sort, cursor, limit."""
         return await self.get(TaskPage, "/tasks", user_id=user_id, **query)
 
     async def all_tasks(self, user_id: int | None, **query: object) -> AsyncIterator[Task]:
@@ -613,6 +628,22 @@ class Api(_Http):
         async with self._streamed("POST", "/imports", query, file) as answer:
             async for line in answer:
                 yield Answer(line, msgspec.json.decode(line, type=ImportLine))
+
+    async def views(self, user_id: int | None) -> Answer[Views]:
+        return await self.get(Views, "/views", user_id=user_id)
+
+    async def add_view(self, user_id: int | None, view: Mapping[str, Any]) -> Answer[View]:
+        headers, query = {"idempotency-key": str(uuid4())}, {"user_id": user_id}
+        return await self._ask("POST", "/views", View, body=view, query=query, headers=headers, repeatable=True)
+
+    async def edit_view(self, user_id: int | None, view: View, changes: Mapping[str, Any]) -> Answer[View]:
+        """Change a view as it was read."""
+        headers, query = {"if-match": f'"{view.version}"'}, {"user_id": user_id}
+        return await self._ask("PATCH", f"/views/{view.id}", View, body=changes, query=query, headers=headers)
+
+    async def delete_view(self, user_id: int | None, view: View) -> Answer[None]:
+        headers, query = {"if-match": f'"{view.version}"'}, {"user_id": user_id}
+        return await self._ask("DELETE", f"/views/{view.id}", type(None), query=query, headers=headers)
 
     async def users(self) -> Answer[tuple[User, ...]]:
         return await self.get(tuple[User, ...], "/users")

@@ -17,7 +17,7 @@ from tests.integration.backend.callers import EVERYTHING, Guarded
 from tests.integration.backend.service import APP_TOKEN
 
 FEW: Any = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-OPERATIONS = 43
+OPERATIONS = 48
 ENDLESS = "/changes/stream"
 SIGNING_IN = {"/session", "/session/oidc", "/session/oidc/callback"}
 CONFORMS = (
@@ -56,8 +56,11 @@ def things(guarded: Guarded, token: str) -> dict[str, Any]:
     sidecar = {"dapr-api-token": APP_TOKEN}
     requests.post(f"{guarded.base}/events/task-occurrences", poison, headers=sidecar, timeout=10).raise_for_status()
     letters = requests.get(f"{guarded.base}/dead-letters?limit=1", headers=headers, timeout=10).json()
+    name = {"name": f"there {made['id']}"}
+    view = requests.post(f"{guarded.base}/views", json=name, headers=headers, timeout=10).json()
     letter = letters["dead_letters"][0]["id"]
-    return {"task_id": made["id"], "list_id": listed[0]["id"], "user_id": 1, "letter_id": letter, "If-Match": "*"}
+    ids = {"task_id": made["id"], "list_id": listed[0]["id"], "view_id": view["id"], "user_id": 1, "letter_id": letter}
+    return ids | {"If-Match": "*"}
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["as documented", "otherwise"])

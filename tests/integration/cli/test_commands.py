@@ -232,3 +232,23 @@ def test_watch_prints_what_there_is_and_what_comes(system: Running) -> None:
     assert shown.code == 0
     assert shown.out == f"task {first[:8]}  version 2  watched on  open\n"
     assert system("watch", "--cursor", "made up").code == 1
+
+
+def test_tasks_are_listed_by_a_filter_that_can_be_saved(system: Running) -> None:
+    """What a filter finds is listed, saved under a name it is found by, renamed and removed; a fault has its place."""
+    task_id = system.ok("add", "Call the plumber", "--label", "filtered", "--priority", "1", "--due", "2020-01-01")[
+        "id"
+    ]
+    system.ok("add", "Something else", "--label", "filtered")
+    listed = system.ok("list", "--filter", "#filtered & overdue & plumb")["tasks"]
+    assert [one["id"] for one in listed] == [task_id]
+    wrong = system("list", "--filter", "#filtered & !9")
+    assert (wrong.code, "at character 13: !9 is no priority" in wrong.err) == (1, True)
+    saved = system.ok("views", "add", "Urgent", "#filtered & !1", "--sort", "priority")
+    assert (saved["name"], saved["sort"]) == ("Urgent", "priority")
+    assert [one["id"] for one in system.ok("views", "show", "urgent")["tasks"]] == [task_id]
+    assert system.ok("views", "rename", "urgent", "This week")["name"] == "This week"
+    assert "#filtered & !1" in system("views", "list").out
+    assert system("views", "show", "Urgent").code == 1
+    assert system.ok("views", "remove", "this week") is None
+    assert system.ok("views", "list") == {"views": []}

@@ -32,6 +32,7 @@ def test_every_command_promised_is_there() -> None:
         *("quick", "sentence"),
         *("pipeline", "verify", "user add", "user list", "components check", "swap"),
         *(f"topics {verb}" for verb in ("list", "create", "check", "trim")),
+        *(f"views {verb}" for verb in ("list", "add", "rename", "remove", "show")),
         *(f"dead-letters {verb}" for verb in ("list", "show", "replay", "discard")),
     }
 

@@ -25,6 +25,7 @@ LONGEST_CURSOR: Final = 200
 SHOWN: Final[dict[str, Callable[[Row], dict[str, Any]]]] = {
     "task": models.listed_out,
     "list": models.list_row_out,
+    "view": models.view_row_out,
 }
 
 _NAMES: Final = tuple(KINDS)

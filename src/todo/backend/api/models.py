@@ -13,12 +13,14 @@ from pydantic_core import PydanticCustomError
 from todo.backend.auth.scopes import Scope
 from todo.backend.places import PLACES
 from todo.backend.steps import Kind
+from todo.backend.store.orders import Sort
 from todo.backend.store.people import ADDRESS, LONGEST_ADDRESS, LONGEST_NAME, Owner
 from todo.domain import reminder, tasklist
 from todo.domain.due import Due, parse_due
 from todo.domain.recurrence import Mode, Policy
 from todo.domain.series import Repetition, TaskSeries
 from todo.domain.task import Status, Task, check_labels, check_notes, check_title
+from todo.domain.views import View
 from todo.messaging.postgres import Row
 
 Priority = Annotated[int, Field(ge=1, le=4, description="1 is the most urgent, 4 is none")]
@@ -419,14 +421,25 @@ class ListOut(BaseModel):
     updated_at: dt.datetime
 
 
+class ViewOut(BaseModel):
+    """A view as it is now. `version` is also its ETag; `position` sorts bytewise."""
+
+    id: UUID
+    name: str
+    filter: str
+    sort: Sort
+    position: str
+    version: int
+
+
 class ChangeOut(BaseModel):
     """A thing that changed, as it is now. Take it unless you have a higher version."""
 
-    kind: Literal["task", "list"]
+    kind: Literal["task", "list", "view"]
     id: UUID
     version: int
     deleted: bool
-    value: TaskOut | ListOut | None = Field(description="null once it is deleted")
+    value: TaskOut | ListOut | ViewOut | None = Field(description="null once it is deleted")
 
 
 class ChangeList(BaseModel):
@@ -579,6 +592,16 @@ def list_out(one: tasklist.TaskList) -> dict[str, Any]:
 def list_row_out(row: Row) -> dict[str, Any]:
     """A row of a list of tasks in the shape of `ListOut`."""
     return {name: row[name] for name in ListOut.model_fields}
+
+
+def view_out(view: View) -> dict[str, Any]:
+    """A view in the shape of `ViewOut`."""
+    return {name: getattr(view, name) for name in ViewOut.model_fields}
+
+
+def view_row_out(row: Row) -> dict[str, Any]:
+    """A row of a view in the shape of `ViewOut`."""
+    return {name: row[name] for name in ViewOut.model_fields}
 
 
 _LISTED: Final = tuple(name for name in TaskOut.model_fields if name != "recurrence")

@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
-from uuid import UUID
 
 import msgspec
 from fastapi import Depends, Header, Query, Request
@@ -25,6 +24,7 @@ from todo.backend.auth.callers import Caller
 from todo.backend.auth.scopes import Scope
 from todo.backend.commands import ConflictError, Context
 from todo.backend.store import answers, people
+from todo.backend.store.orders import Order, Place
 from todo.backend.store.people import Owner
 from todo.contracts import spans
 from todo.contracts.envelope import trace_id
@@ -212,22 +212,19 @@ async def _fingerprint(request: Request) -> str:
     return digest.hexdigest()
 
 
-_Place = Annotated[dt.datetime, msgspec.Meta(tz=True)]
-
-
-def write_cursor(value: dt.datetime, task_id: UUID) -> str:
+def write_cursor(place: Place) -> str:
     """A place in a list, opaque to callers."""
-    return base64.urlsafe_b64encode(msgspec.json.encode([value, task_id])).decode().rstrip("=")
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
 
 
-def read_cursor(cursor: str | None) -> tuple[dt.datetime, UUID] | None:
-    """Raises `RuleError`."""
+def read_cursor(cursor: str | None, order: Order) -> Place | None:
+    """The place in a list of this order. Raises `RuleError`."""
     if cursor is None:
         return None
     try:
         padded = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        value, task_id = msgspec.json.decode(padded, type=tuple[_Place, UUID])
-        return value.astimezone(dt.UTC), task_id
+        place: Place = msgspec.json.decode(padded, type=order.place)
+        return tuple(value.astimezone(dt.UTC) if isinstance(value, dt.datetime) else value for value in place)
     except (ValueError, OverflowError, msgspec.DecodeError):
         raise RuleError("cursor", "it is not one of ours", "give back `next_cursor` as it came, or none") from None
 
@@ -303,6 +300,7 @@ _PUBLIC: Final = (
     "/changes",
     "/dead-letters",
     "/exports",
+    "/filters",
     "/imports",
     "/lists",
     "/me",
@@ -315,6 +313,7 @@ _PUBLIC: Final = (
     "/tasks",
     "/undo",
     "/users",
+    "/views",
 )
 _ENDLESS: Final = frozenset({"/changes/stream"})
 

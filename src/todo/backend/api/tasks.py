@@ -1,6 +1,5 @@
 """The tasks of a user."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
@@ -17,12 +16,15 @@ from todo.backend.auth.scopes import Scope
 from todo.backend.commands import Draft, NotFoundError
 from todo.backend.store import people
 from todo.backend.store import tasks as store
+from todo.backend.store.filters import Wanted
+from todo.backend.store.orders import Sort, order_of
 from todo.domain import series as series_rules
 from todo.domain.due import parse_due
 from todo.domain.errors import RuleError
+from todo.domain.filters import MAX_LENGTH, all_of, parse
+from todo.domain.filters.tree import Text, speaks_of_closed
 from todo.domain.series import TaskSeries
 from todo.domain.task import Task, check_title
-from todo.messaging.postgres import Row
 from todo.messaging.unit import Transaction
 
 router = APIRouter(tags=["tasks"])
@@ -65,11 +67,19 @@ async def list_tasks(  # noqa: PLR0913 - filters
     backend: TheBackend,
     user: Reader,
     *,
-    status: Annotated[Literal["open", "done", "skipped", "all", "trash"], Query()] = "open",
+    status: Annotated[
+        Literal["open", "done", "skipped", "all", "trash"] | None,
+        Query(description="open, unless the filter says is: or closed"),
+    ] = None,
     label: Annotated[str | None, Query(max_length=50)] = None,
-    q: Annotated[str | None, Query(max_length=200, description="text in title or notes")] = None,
-    sort: Annotated[Literal["created", "due"], Query(description="newest first, or soonest due first")] = "created",
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    q: Annotated[str | None, Query(max_length=200, description="words, or their beginnings, in title or notes")] = None,
+    filter_: Annotated[
+        str | None, Query(alias="filter", max_length=MAX_LENGTH, description="see /filters/check and docs/filters.md")
+    ] = None,
+    sort: Annotated[
+        Sort, Query(description="newest, soonest due or most urgent first, by title, or in your own order")
+    ] = Sort.CREATED,
+    cursor: Annotated[str | None, Query(max_length=1000)] = None,
     limit: Limit = 100,
     list_id: UUID | None = None,
     parent_id: UUID | None = None,
@@ -78,23 +88,23 @@ async def list_tasks(  # noqa: PLR0913 - filters
 
     It starts after the last row of the page before, whatever came and went meanwhile.
     """
-    by_due = sort == "due"
+    order = order_of(sort, is_trash=status == store.TRASH)
+    node = all_of([parse(filter_ or ""), *(Text(word) for word in (_plain("q", q) or "").split())])
     page = store.Page(
         user.id,
-        None if status == "all" else status,
+        None if status == "all" else status or (None if speaks_of_closed(node) else "open"),
         _plain("label", label),
-        _plain("q", q),
-        by_due=by_due,
-        after=requests.read_cursor(cursor),
+        Wanted(node, user.id, user.zone, backend.database.clock()),
+        sort,
+        after=requests.read_cursor(cursor, order),
         limit=limit,
         list_id=list_id,
         parent_id=parent_id,
     )
     found = await store.page(backend.database.pool, page)
-    column = store.sort_column(page.status, by_due=by_due)
-    return requests.answer(
-        {"tasks": [models.listed_out(row) for row in found], "next_cursor": _next_cursor(found, limit, column)}
-    )
+    more = len(found) == limit
+    cursor = requests.write_cursor(order.place_of(found[-1])) if more else None
+    return requests.answer({"tasks": [models.listed_out(row) for row in found], "next_cursor": cursor})
 
 
 @router.get("/tasks/{task_id}", response_model=models.TaskDetail, responses=answers(404))
@@ -286,13 +296,6 @@ def _created(task: Task, series: TaskSeries | None) -> Response:
 
 def _changed(task: Task, series: TaskSeries | None, undo: str | None) -> Response:
     return requests.answer(models.task_out(task, series), version=task.version, undo=undo)
-
-
-def _next_cursor(found: Sequence[Row], limit: int, column: str) -> str | None:
-    if len(found) < limit:
-        return None
-    last = found[-1]
-    return requests.write_cursor(last[column], last["id"])
 
 
 def _plain(field: str, text: str | None) -> Any:  # noqa: ANN401 - the same value

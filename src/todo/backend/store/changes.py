@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from todo.backend.store import lists, tasks
+from todo.backend.store import lists, saved_views, tasks
 from todo.messaging.postgres import Executor, Row
 
 SCAN: Final = 2000  # rows of one read, whosever they are
@@ -57,6 +57,7 @@ KINDS: Final = {
         tasks.named,
     ),
     "list": Kind((Source("lists l", "l.tx", "l.id", "l.user_id"),), lists.alive, lists.by_ids),
+    "view": Kind((Source("views v", "v.tx", "v.id", "v.user_id"),), saved_views.alive, saved_views.by_ids),
 }
 SOURCES: Final = tuple((name, source) for name, kind in KINDS.items() for source in kind.sources)
 

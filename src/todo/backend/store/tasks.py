@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
+from todo.backend.store import filters
+from todo.backend.store.filters import Wanted
+from todo.backend.store.orders import PLACE, TITLE, Place, Sort, order_of
 from todo.backend.store.rows import (
     SERIES_COLUMNS,
     TASK_COLUMNS,
@@ -74,12 +77,6 @@ WHERE t.closed_version IS NOT NULL AND NOT s.deleted AND s.ended_seq IS NULL AND
 ORDER BY t.id LIMIT $3
 """
 
-# Where a task is in its owner's manual order: one without a position is where it was made, as in `domain/position.py`.
-PLACE: Final = (
-    "coalesce(t.position, "
-    "lpad(to_hex((extract(epoch FROM t.created_at AT TIME ZONE 'UTC') * 1000000)::bigint), 14, '0')"
-    " || right(t.id::text, 12) || 'V') COLLATE \"C\""
-)
 _NEIGHBOUR: Final = f"""
 SELECT {PLACE} FROM tasks t WHERE t.user_id = $1 AND NOT t.deleted AND {PLACE} > $2 AND t.id <> ALL($3::uuid[])
 ORDER BY {PLACE} LIMIT 1
@@ -209,14 +206,14 @@ TRASH: Final = "trash"
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What to list; `TRASH` is a status here. `after` is the last row's (sort value, id) of the page before."""
+    """What to list; `TRASH` is a status here. `after` is the place of the last row of the page before."""
 
     user_id: int
     status: str | None = "open"
     label: str | None = None
-    text: str | None = None
-    by_due: bool = False
-    after: tuple[dt.datetime, UUID] | None = None
+    wanted: Wanted | None = None
+    sort: Sort = Sort.CREATED
+    after: Place | None = None
     limit: int = 100
     list_id: UUID | None = None
     parent_id: UUID | None = None
@@ -224,7 +221,7 @@ class Page:
 
 _LISTED: Final = f"""
 SELECT t.id, t.user_id, t.version, t.title, t.notes, t.status, t.due_at, t.due_date, t.zone, t.priority, t.labels,
-       t.reminders, t.created_at, t.updated_at, t.closed_at, t.due_sort,
+       t.reminders, t.created_at, t.updated_at, t.closed_at, t.due_sort, {TITLE} AS title_sort,
        t.list_id, t.parent_id, t.start_at, t.start_date, {PLACE} AS position,
        CASE WHEN t.deleted THEN t.updated_at END AS deleted_at,
        s.id AS series_id, t.seq, s.rule, s.mode, s.policy, s.ended_seq
@@ -237,15 +234,8 @@ _TRASH: Final = (
 )
 
 
-def sort_column(status: str | None, *, by_due: bool) -> str:
-    """What a page is sorted by; the trash by when things came there, the latest first."""
-    if status == TRASH:
-        return "updated_at"
-    return "due_sort" if by_due else "created_at"
-
-
 async def page(db: Executor, wanted: Page) -> list[Row]:
-    """A page of one user's tasks with their living series: newest first, or the soonest due first."""
+    """A page of one user's tasks with their living series. Raises `RuleError`."""
     arguments: list[Any] = [wanted.user_id]
 
     def argument(value: object) -> str:
@@ -260,17 +250,12 @@ async def page(db: Executor, wanted: Page) -> list[Row]:
     for column, value in (("list_id", wanted.list_id), ("parent_id", wanted.parent_id)):
         if value:
             conditions.append(f"t.{column} = {argument(value)}")
-    if wanted.text:
-        pattern = argument(_like(wanted.text))
-        conditions.append(f"(t.title ILIKE {pattern} OR t.notes ILIKE {pattern})")
-    column = sort_column(wanted.status, by_due=wanted.by_due)
-    order, beyond = ("", ">") if column == "due_sort" else ("DESC", "<")
+    if wanted.wanted:
+        conditions += filters.conditions(wanted.wanted, argument)
+    order = order_of(wanted.sort, is_trash=wanted.status == TRASH)
     if wanted.after:
-        conditions.append(f"(t.{column}, t.id) {beyond} ({argument(wanted.after[0])}, {argument(wanted.after[1])})")
-    statement = (
-        f"{_LISTED} WHERE {' AND '.join(conditions)}"
-        f" ORDER BY t.{column} {order}, t.id {order} LIMIT {argument(wanted.limit)}"
-    )
+        conditions.append(order.beyond(wanted.after, argument))
+    statement = f"{_LISTED} WHERE {' AND '.join(conditions)} ORDER BY {order.by} LIMIT {argument(wanted.limit)}"
     rows: list[Row] = await db.fetch(statement, *arguments)
     return rows
 
@@ -300,8 +285,3 @@ async def history(db: Executor, task_id: UUID) -> list[Row]:
         "SELECT version, event_type, at, trace FROM task_history WHERE task_id = $1 ORDER BY version", task_id
     )
     return rows
-
-
-def _like(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{escaped}%"
