@@ -83,7 +83,7 @@ class TestOrder:
     async def test_one_transaction_larger_than_a_page_is_read_on_where_the_page_ended(
         self, scenario: Scenario, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(changes, "SCAN", 7)
+        monkeypatch.setattr(feed, "LOOKED_AT", 2)
         cursor = await now(scenario)
         async with scenario.database.transaction() as unit:
             made = {(await create(scenario, unit)).id for _ in range(25)}
@@ -174,13 +174,10 @@ class TestAlive:
         late = await scenario.create(None)
         await scenario.delete(made[0])
         seen = {entry.body["id"]: entry.body["deleted"] for entry in first.entries}
-        cursor, more = first.cursor, True
-        while more or not cursor.alive:
-            found = await page(scenario, cursor, 2)
+        found = first
+        while found.more:
+            found = await page(scenario, found.cursor, 2)
             seen |= {entry.body["id"]: entry.body["deleted"] for entry in found.entries}
-            if not found.more and not cursor.alive:
-                break
-            cursor, more = found.cursor, found.more
         assert seen == {task.id: task is made[0] for task in made} | {late.id: False}
 
     async def test_whoever_stops_in_the_middle_goes_on_there(self, scenario: Scenario) -> None:
@@ -261,9 +258,8 @@ class Reader:
             known = self.seen.get(entry.body["id"])
             if known is None or known["version"] <= entry.body["version"]:
                 self.seen[entry.body["id"]] = entry.body
-        was_alive = cursor.alive
         self.cursor = cursor
-        return not (found.more or is_cut or was_alive or entries)
+        return not (found.more or is_cut)
 
     @property
     def alive(self) -> dict[UUID, Any]:
@@ -305,7 +301,7 @@ async def act(scenario: Scenario, unit: Transaction, chance: random.Random) -> N
 async def test_whoever_reads_beside_many_writers_ends_with_what_there_is(
     scenario: Scenario, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(changes, "SCAN", 9)
+    monkeypatch.setattr(feed, "LOOKED_AT", 2)
     chance = random.Random(seed)  # noqa: S311 - a test's
     for _ in range(5):
         await scenario.create(None)

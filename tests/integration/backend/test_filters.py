@@ -131,7 +131,7 @@ async def test_text_is_looked_for_so_often_only(database: Database) -> None:
 
 async def test_lists_subtasks_and_starts_are_asked_for(api: Api) -> None:
     """`@List` goes by name whatever its case; a list that is gone holds nothing any more."""
-    work = (await api.post("/lists", name="Work")).body
+    work = (await api.post("/lists", {"name": "Work"})).body
     plan = await api.task(title="plan", list_id=work["id"], start_date="2026-02-01", zone="UTC")
     await api.task(title="part", parent_id=plan["id"])
     await api.task(title="other")

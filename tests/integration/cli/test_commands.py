@@ -221,16 +221,14 @@ def _series(task: dict[str, Any]) -> str | None:
 
 def test_watch_prints_what_there_is_and_what_comes(system: Running) -> None:
     """Each line has the cursor to go on after it."""
-    first = system.add("watched")
-    lines = [json.loads(line) for line in system("watch", "--all", "--count", "1", "--json").out.splitlines()]
-    assert [(one["event"], one["kind"], one["value"]["id"]) for one in lines] == [("change", "task", first)]
-    tasks = system.ok("list", "--status", "all", "--limit", "500")["tasks"]
-    whole = system("watch", "--all", "--json", "--count", str(len(tasks)))
-    last = json.loads(whole.out.splitlines()[-1])["cursor"]
-    system.ok("edit", first, "--title", "watched on")
-    shown = system("watch", "--cursor", last, "--count", "1")
-    assert shown.code == 0
-    assert shown.out == f"task {first[:8]}  version 2  watched on  open\n"
+    user = str(system.ok("user", "add", "watcher@example.test")["id"])
+    first = system.ok("add", "watched", "--user", user)["id"]
+    told = system("watch", "--all", "--count", "1", "--json", "--user", user)
+    (line,) = [json.loads(one) for one in told.out.splitlines()]
+    assert (line["event"], line["kind"], line["value"]["id"]) == ("change", "task", first)
+    system.ok("edit", first, "--title", "watched on", "--user", user)
+    shown = system("watch", "--cursor", line["cursor"], "--count", "1", "--user", user)
+    assert (shown.code, shown.out) == (0, f"task {first[:8]}  version 2  watched on  open\n")
     assert system("watch", "--cursor", "made up").code == 1
 
 

@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 router = APIRouter(tags=["changes"])
 
-PAGE: Final = 50  # of a stream: what one reader may make this process hold
+PAGE: Final = 100  # of a stream: what one reader may make this process hold
 HEARTBEAT: Final = 15.0  # seconds
 ADMITTED_FOR: Final = 20.0
 PATIENCE: Final = 30.0  # with a reader who takes nothing
@@ -77,6 +77,8 @@ async def stream_changes(  # noqa: PLR0913 - where to begin, and what with
 ) -> Response:
     """The same as it happens: events `change`, and `reset` where all there is follows anew. Their ids are cursors."""
     given = feed.read_cursor(last_event_id, "Last-Event-ID") if last_event_id else feed.read_cursor(cursor)
+    if given == feed.NOW:  # which is when this is answered, not when the stream is read
+        given = (await feed.page(backend.database.pool, backend.epoch, user.id, given, PAGE)).cursor
     admit: Callable[[], Awaitable[Caller]] | None = getattr(request.state, "admit", None)
     return Stream(Follower(backend, hub, user.id, given, admit))
 

@@ -20,6 +20,7 @@ from todo.messaging.postgres import Executor, Row
 
 NOW: Final = "now"
 LONGEST_CURSOR: Final = 200
+LOOKED_AT: Final = 8  # rows for each one that a page may have: others' are passed over, several of a thing are one
 
 # How the rows of a kind are shown.
 SHOWN: Final[dict[str, Callable[[Row], dict[str, Any]]]] = {
@@ -107,9 +108,9 @@ def _from(epoch: int, tx: int) -> Cursor:
     return Cursor(epoch, len(SOURCES), tx, 0, None, alive=False)
 
 
-async def _alive(db: Executor, user_id: int, cursor: Cursor, _: int, limit: int) -> Page:
+async def _alive(db: Executor, user_id: int, cursor: Cursor, edge: int, limit: int) -> Page:
     if cursor.at >= len(_NAMES):
-        return Page([], _from(cursor.epoch, cursor.tx), more=False)
+        return Page([], _from(cursor.epoch, cursor.tx), more=True)
     name = _NAMES[cursor.at]
     rows = await KINDS[name].alive(db, user_id, cursor.id, limit)
     entries = [Entry(msgspec.structs.replace(cursor, id=row["id"]), _body(name, row)) for row in rows]
@@ -117,12 +118,12 @@ async def _alive(db: Executor, user_id: int, cursor: Cursor, _: int, limit: int)
         return Page(entries, entries[-1].cursor, more=True)
     if cursor.at + 1 < len(_NAMES):
         return Page(entries, msgspec.structs.replace(cursor, at=cursor.at + 1, id=None), more=True)
-    return Page(entries, _from(cursor.epoch, cursor.tx), more=False)
+    return Page(entries, _from(cursor.epoch, cursor.tx), more=edge > cursor.tx)  # what changed meanwhile
 
 
 async def _changed(db: Executor, user_id: int, cursor: Cursor, edge: int, limit: int) -> Page:
     """Several changes of one thing are the last one."""
-    found, end = await changes.read(db, user_id, cursor.place, edge)
+    found, end = await changes.read(db, user_id, cursor.place, edge, scan=limit * LOOKED_AT)
     last = {(one.kind, one.id): one for one in found}
     kept = sorted(last.values(), key=lambda one: one.place)
     is_cut = len(kept) > limit

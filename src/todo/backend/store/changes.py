@@ -17,7 +17,6 @@ from uuid import UUID
 from todo.backend.store import lists, saved_views, tasks
 from todo.messaging.postgres import Executor, Row
 
-SCAN: Final = 2000  # rows of one read, whosever they are
 FIRST: Final = UUID(int=0)
 _LAST: Final = UUID(int=2**128 - 1)
 
@@ -132,18 +131,18 @@ async def edge(db: Executor) -> int:
     return await db.fetchval(f"SELECT {_EDGE}")  # type: ignore[no-any-return]
 
 
-async def read(db: Executor, user_id: int, after: Place, until: int) -> tuple[list[Change], Place]:
+async def read(db: Executor, user_id: int, after: Place, until: int, *, scan: int) -> tuple[list[Change], Place]:
     """A user's changes after a place, below the edge `until`, in their order, and up to where that was looked at.
 
-    That is less than everything when there are more than `SCAN` rows: read on from there.
+    That is less than everything when there are `scan` rows or more, whosever they are: read on from there.
     """
     beyond = [
         FIRST if number > after.source else after.id if number == after.source else _LAST
         for number in range(len(SOURCES))
     ]
-    rows: list[Row] = await db.fetch(_READ, user_id, after.tx, until, SCAN, *beyond)
+    rows: list[Row] = await db.fetch(_READ, user_id, after.tx, until, scan, *beyond)
     changes = [Change(SOURCES[row["source"]][0], row["id"], _place(row)) for row in rows if row["mine"]]
-    is_all = not rows or rows[-1]["rows"] < SCAN
+    is_all = not rows or rows[-1]["rows"] < scan
     return changes, Place.before(until) if is_all else _place(rows[-1])
 
 
