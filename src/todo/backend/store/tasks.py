@@ -205,7 +205,7 @@ async def page(db: Executor, wanted: Page) -> list[Row]:
     if wanted.label:
         conditions.append(f"{argument(wanted.label)} = ANY(t.labels)")
     if wanted.wanted:
-        conditions += filters.conditions(wanted.wanted, argument)
+        conditions.append(filters.condition(wanted.wanted, argument))
     order = ORDERS[wanted.sort]
     if wanted.after:
         conditions.append(order.beyond(wanted.after, argument))
