@@ -41,20 +41,23 @@ ZONES = ("Europe/Berlin", "America/Los_Angeles", "Pacific/Kiritimati", "UTC")
 NOON = dt.datetime(2031, 5, 6, 12, tzinfo=dt.UTC)
 
 days = (
-    st.dates(dt.date(2031, 4, 20), dt.date(2031, 5, 20))
-    | st.builds(Shift, st.integers(-20, 20), st.sampled_from(Unit))
+    st.dates(dt.date(2031, 5, 2), dt.date(2031, 5, 10))
+    | st.builds(Shift, st.integers(-3, 3), st.sampled_from(Unit))
     | st.builds(Weekday, st.integers(0, 6))
 )
 words = st.sampled_from(WORDS)
 phrases = st.lists(words, min_size=1, max_size=3).map(" ".join)
-texts = st.builds(Text, words) | st.builds(Text, phrases, st.just(True))  # noqa: FBT003 - a phrase
+texts: st.SearchStrategy[Term] = st.builds(Text, words) | st.builds(Text, phrases, st.just(True))  # noqa: FBT003 - a phrase
 relations = st.sampled_from(("=", "<", "<=", ">", ">="))
-terms: st.SearchStrategy[Term] = st.one_of(
-    st.builds(Label, st.sampled_from(NAMES)),
-    st.builds(Priority, relations, st.integers(1, 4)),
+dated: st.SearchStrategy[Term] = st.one_of(
     st.builds(When, st.sampled_from((Field.DUE, Field.CREATED, Field.CLOSED)), st.sampled_from(Side), days),
     st.just(Undated()),
     st.just(Overdue()),
+)
+terms: st.SearchStrategy[Term] = st.one_of(
+    st.builds(Label, st.sampled_from(NAMES)),
+    st.builds(Priority, relations, st.integers(1, 4)),
+    dated,
     st.just(Repeats()),
     st.builds(Has, st.sampled_from(Thing)),
     st.builds(Is, st.sampled_from(Status)),
@@ -77,11 +80,11 @@ def nodes(leaves: st.SearchStrategy[Term]) -> st.SearchStrategy[Node]:
     return st.recursive(leaves, groups, max_leaves=6)
 
 
-instants = st.datetimes(dt.datetime(2031, 4, 20), dt.datetime(2031, 5, 20), timezones=st.just(dt.UTC))  # noqa: DTZ001 - aware by `timezones`
+instants = st.datetimes(dt.datetime(2031, 5, 2), dt.datetime(2031, 5, 10), timezones=st.just(dt.UTC))  # noqa: DTZ001 - aware by `timezones`
 dues = (
     st.none()
     | st.builds(Due, st.sampled_from(ZONES), at=instants)
-    | st.builds(Due, st.sampled_from(ZONES), date=st.dates(dt.date(2031, 4, 20), dt.date(2031, 5, 20)))
+    | st.builds(Due, st.sampled_from(ZONES), date=st.dates(dt.date(2031, 5, 2), dt.date(2031, 5, 10)))
 )
 separators = st.sampled_from((" ", " ", ", ", "/", ".", " \u2013 ", "\n", "_", "'"))
 

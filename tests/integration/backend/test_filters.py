@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.integration.backend.scenario import NOON, MovableClock, first_user
 from tests.integration.backend.service import Api
 from tests.support.emptying import empty
-from tests.support.filters import ZONES, Judge, Known, nodes, tasks, terms
+from tests.support.filters import ZONES, Judge, Known, dated, nodes, tasks, terms, texts
 from todo.backend.api.requests import write_cursor
 from todo.backend.app import SCHEMA
 from todo.backend.store import tasks as store
@@ -24,7 +24,7 @@ from todo.backend.store.tasks import Change, Page
 from todo.domain.due import Due
 from todo.domain.errors import RuleError
 from todo.domain.filters import Node, parse, write
-from todo.domain.filters.tree import Text
+from todo.domain.filters.tree import Term, Text
 from todo.domain.recurrence import Mode, Policy
 from todo.domain.series import Repetition, start_series
 from todo.domain.task import Task
@@ -86,15 +86,18 @@ def wanted(node: Node, zone: str = "UTC", user_id: int = 1) -> Wanted:
     return Wanted(node, user_id, zone, NOON)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.parametrize("leaves", [terms, dated, texts], ids=["any", "days", "texts"])
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    node=nodes(terms), known=st.lists(tasks(), max_size=8), zone=st.sampled_from(ZONES), sort=st.sampled_from(Sort),
+    data=st.data(), known=st.lists(tasks(), max_size=8), zone=st.sampled_from(ZONES), sort=st.sampled_from(Sort),
     size=st.integers(1, 9),
 )  # fmt: skip
 def test_the_database_finds_what_a_naive_reading_finds(  # noqa: PLR0913 - what varies
-    furnished: Database, loop: asyncio.Runner, node: Node, known: list[Known], zone: str, sort: Sort, size: int
-) -> None:
+    furnished: Database, loop: asyncio.Runner, leaves: st.SearchStrategy[Term], data: st.DataObject,
+    known: list[Known], zone: str, sort: Sort, size: int,
+) -> None:  # fmt: skip
     """Any filter finds the tasks that it means, each once, on pages of any size and in any order."""
+    node = data.draw(nodes(leaves))
     every = {one.task.id: one for one in known}
 
     async def run() -> list[Row]:

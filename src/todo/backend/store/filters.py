@@ -65,14 +65,9 @@ class Wanted:
     now: dt.datetime
 
 
-def conditions(wanted: Wanted, argument: Argument) -> list[str]:
+def condition(wanted: Wanted, argument: Argument) -> str:
     """What tasks `t`, joined with their living series `s`, must fulfil. Raises `RuleError`."""
-    statement = _Statement(wanted, argument)
-    found = [statement.condition(wanted.node)]
-    if statement.looks:  # for the index: that they are the user's is said anyway
-        owner = argument(search.owner(wanted.user_id))
-        found.append(f"{search.vector('t.')} @@ {owner}::text::tsquery")
-    return found
+    return _Statement(wanted, argument).condition(wanted.node)
 
 
 async def names(db: Executor, user_id: int, kind: str, prefix: str, limit: int) -> list[str]:
@@ -87,11 +82,11 @@ class _Statement:
         self._zone = wanted.zone
         self._now = wanted.now
         self._user_id = wanted.user_id
-        self.looks = 0
+        self._looks = 0
         self._today = wanted.now.astimezone(zone_info(wanted.zone)).date()
 
     def condition(self, node: Node) -> str:
-        if (query := _query(node)) is not None:
+        if (query := self._query(node)) is not None:
             return self._look(query)
         match node:
             case And(parts):
@@ -104,16 +99,22 @@ class _Statement:
                 return self._term(node)
 
     def _combined(self, parts: Sequence[Node], word: str, sign: str) -> str:
-        """Parts that are text alone are looked up together."""
-        queries = [query for part in parts if (query := _query(part)) is not None]
+        """Parts that are text alone are looked up together, and so are those that are the opposite of text."""
+        opposite = {"&": " | ", "|": " & "}[sign]
+        queries = [query for part in parts if (query := self._query(part)) is not None]
+        unwanted = [query for part in parts if isinstance(part, Not) and (query := self._query(part.part)) is not None]
         found = [self._look(f" {sign} ".join(queries))] if queries else []
-        found += [self.condition(part) for part in parts if _query(part) is None]
+        found += [f"({self._look(opposite.join(unwanted))}) IS NOT TRUE"] if unwanted else []
+        found += [self.condition(part) for part in parts if not self._is_text(part)]
         return f"({f' {word} '.join(found)})"
+
+    def _is_text(self, node: Node) -> bool:
+        return self._query(node.part if isinstance(node, Not) else node) is not None
 
     def _look(self, query: str) -> str:
         """Without the index each look reads the task's words anew, so there are few."""
-        self.looks += 1
-        if self.looks > MOST_LOOKS:
+        self._looks += 1
+        if self._looks > MOST_LOOKS:
             fix = "write text side by side, not among other conditions"
             raise RuleError("filter", f"it looks for text more than {MOST_LOOKS} times", fix)
         return f"{search.vector('t.')} @@ to_tsquery('simple', lower({self._argument(query)}))"
@@ -185,22 +186,18 @@ class _Statement:
         pattern = self._argument(_like(text))
         return f"(t.title ILIKE {pattern} OR t.notes ILIKE {pattern})"
 
-
-def _query(node: Node) -> str | None:
-    """A `tsquery` for what is text alone, None for other nodes."""
-    match node:
-        case Text(text, phrase):
-            words = search.words_of(text)
-            return f"({search.query(words, whole=phrase)})" if words else None
-        case Not(part):
-            inner = _query(part)
-            return inner and f"!{inner}"
-        case And(parts) | Or(parts):
-            queries = [query for part in parts if (query := _query(part)) is not None]
-            sign = " & " if isinstance(node, And) else " | "
-            return f"({sign.join(queries)})" if queries and len(queries) == len(parts) else None
-        case _:
-            return None
+    def _query(self, node: Node) -> str | None:
+        """A `tsquery` for what is text alone, None for others: for one that only excludes all of the index is read."""
+        match node:
+            case Text(text, phrase):
+                words = search.words_of(text)
+                return f"({search.query(self._user_id, words, whole=phrase)})" if words else None
+            case And(parts) | Or(parts):
+                queries = [query for part in parts if (query := self._query(part)) is not None]
+                sign = " & " if isinstance(node, And) else " | "
+                return f"({sign.join(queries)})" if queries and len(queries) == len(parts) else None
+            case _:
+                return None
 
 
 def _like(text: str) -> str:

@@ -251,7 +251,7 @@ async def page(db: Executor, wanted: Page) -> list[Row]:
         if value:
             conditions.append(f"t.{column} = {argument(value)}")
     if wanted.wanted:
-        conditions += filters.conditions(wanted.wanted, argument)
+        conditions.append(filters.condition(wanted.wanted, argument))
     order = order_of(wanted.sort, is_trash=wanted.status == TRASH)
     if wanted.after:
         conditions.append(order.beyond(wanted.after, argument))

@@ -1,4 +1,4 @@
-"""Tasks are found by their words, and by whose they are. The expression is that of `store/search.py`."""
+"""Tasks are found by their words, each with its owner before it. The expression is that of `store/search.py`."""
 
 from alembic import op
 
@@ -17,12 +17,13 @@ PUNCTUATION = (
     "\uff01\uff08\uff09\uff0c\uff1a\uff1f"
 )
 LITERAL = PUNCTUATION.replace("'", "''")
-MARKS = rf"[]{LITERAL}[\\-]"
-WORDS = f"regexp_replace(lower(title || ' ' || notes), '{MARKS}', ' ', 'g')"
-VECTOR = f"(array_to_tsvector(ARRAY[':' || user_id::text]) || to_tsvector('simple', {WORDS}))"
+BETWEEN = rf"[]{LITERAL}[\\\s-]+"
+OWNER = "' u' || user_id::text || 'x'"
+WORDS = f"regexp_replace(lower(' ' || title || ' ' || notes), '{BETWEEN}', {OWNER}, 'g')"
+VECTOR = f"to_tsvector('simple', {WORDS})"
 # Every search goes through what is not in the index yet, so that is kept short: 256 kB, not 4 MB. It holds tombstones
 # too: what PostgreSQL knows of how often a word occurs it does not use if the index is a partial one.
-INDEX = f"tasks USING gin ({VECTOR}) WITH (gin_pending_list_limit = 256)"
+INDEX = f"tasks USING gin (({VECTOR})) WITH (gin_pending_list_limit = 256)"
 
 
 def upgrade() -> None:
