@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from todo.domain.due import parse_due
 from todo.domain.errors import RuleError
 from todo.domain.language import LANGUAGES
 from todo.domain.quick_add import MAX_TEXT, Kind, Reading, read
@@ -119,6 +120,22 @@ class TestBounds:
         with pytest.raises(RuleError, match="no time zone"):
             reading("x", zone="Mars/Olympus")
 
+    @pytest.mark.parametrize(
+        ("text", "title"),
+        [
+            ("x 2300-01-01", "x 2300-01-01"),
+            ("x 1950-01-01 9am", "x 1950-01-01"),
+            ("x tomorrow remind 1.1.2500", "x remind 1.1.2500"),
+            ("x in 9999 weeks", "x in 9999 weeks"),
+        ],
+    )
+    def test_years_that_no_task_may_have_stay_in_the_title(self, text: str, title: str) -> None:
+        assert reading(text).title == title
+
+    def test_the_last_year_goes_in_every_zone(self) -> None:
+        for zone in ("Pacific/Kiritimati", "Pacific/Pago_Pago"):
+            assert reading("x 2198-12-31 11pm remind 2198-12-31 11:30pm", zone=zone).title == "x"
+
     def test_labels_and_reminders_beyond_what_a_task_may_have_stay_in_the_title(self) -> None:
         labels = [f"#l{number}" for number in range(25)]
         read = reading(" ".join(labels))
@@ -206,6 +223,15 @@ class TestRemarks:
         assert read.due is not None
         assert read.due.at == dt.datetime(2027, 3, 29, 0, 30, tzinfo=dt.UTC)
 
+    def test_a_series_that_began_in_the_past_is_remarked_on(self) -> None:
+        read = reading("x every monday from 2.1.2023")
+        assert read.remarks == ("Mon 2 Jan 2023 has already passed",)
+
+    def test_an_instant_counted_from_now_is_neither_of_two(self) -> None:
+        read = reading("x in 2 hours", now=dt.datetime(2027, 10, 30, 23, 30, tzinfo=dt.UTC))
+        assert read.due is not None
+        assert (read.due.at, read.remarks) == (dt.datetime(2027, 10, 31, 1, 30, tzinfo=dt.UTC), ())
+
     def test_a_plain_line_has_none(self) -> None:
         assert reading("buy 1/2 cup of milk at 9 Main Street").remarks == ()
 
@@ -257,6 +283,8 @@ def test_a_task_can_be_made_of_what_was_read(line: tuple[str, str]) -> None:
     check_labels(read.labels)
     if read.title:
         check_title(read.title)
+    if read.due:
+        assert parse_due(read.due.at, read.due.date, read.zone) == read.due
     if read.repetition:
         series = start_series(UUID(int=1), 1, read.repetition, read.due)
         assert series.rule == read.repetition.rule == parse_rule(read.repetition.rule).text

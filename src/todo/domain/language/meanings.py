@@ -22,6 +22,7 @@ Unit = tuple[Freq, int]  # a quarter is (MONTHLY, 3)
 Length = tuple[int, int]  # days on the calendar, seconds on the clock
 YearDay = tuple[int, int]  # month, day
 
+REACH: Final = range(YEARS.start + 1, YEARS.stop - 1)  # a year less than a task may be due in, for every zone
 _WEEKDAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 _WORK_WEEK: Final = tuple((0, day) for day in range(5))
 _WEEKEND: Final = ((0, 5), (0, 6))
@@ -384,21 +385,20 @@ def at_due(context: Context) -> Remind:
     return Remind()
 
 
-def at_moment(context: Context, moment: dt.datetime) -> Remind:
+def at_moment(context: Context, moment: dt.datetime) -> Remind | None:
     del context
-    return Remind(at=moment)
+    return Remind(at=moment) if moment.year in REACH else None
 
 
-def on_day(context: Context, day: dt.date, clock: dt.time = MORNING) -> Remind:
-    del context
-    return Remind(at=dt.datetime.combine(day, clock))
+def on_day(context: Context, day: dt.date, clock: dt.time = MORNING) -> Remind | None:
+    return at_moment(context, dt.datetime.combine(day, clock))
 
 
 def in_length(context: Context, length: Length) -> Remind | None:
     days, seconds = length
     now = context.now.astimezone(dt.UTC).replace(second=0, microsecond=0)
     at = _in_calendar(lambda: now + dt.timedelta(days=days, seconds=seconds))
-    return None if at is None else Remind(at=at)
+    return None if at is None else at_moment(context, at)
 
 
 def _in_calendar(day: Callable[[], D]) -> D | None:

@@ -8,7 +8,7 @@ from typing import Final
 
 ESCAPE: Final = "\\"
 PUNCTUATION: Final = frozenset(",;:.!?)")  # what may hang on the last word of a phrase
-_QUOTES: Final = {'"': '"', "\u201c": "\u201d", "\u201e": "\u201c\u201d", "\u00ab": "\u00bb", "\u00bb": "\u00ab"}
+_QUOTES: Final = {'"': '"', "\u201c": '\u201d"', "\u201e": '\u201c\u201d"', "\u00ab": "\u00bb", "\u00bb": "\u00ab"}
 _NAMED: Final = "#@"  # what a quoted name may follow, as in @"At home"
 _WORD: Final = re.compile(r"\S+")
 _PIECE: Final = re.compile(

@@ -212,7 +212,9 @@ class _Line:
             yield from calendar_remarks(begun.series, self._speech.code)
             yield from clock_remarks(begun.series, dates, self._speech.code)
         else:
-            yield from self._of_single(due)
+            yield from self._of_clocks()
+        if due is not None and (due.at <= self._context.now if due.at else due.value < self._today):
+            yield self._speech.say("past due", when=say_due(due, self._speech, self._today))
         yield from self._of_reminders(due, instances)
 
     def _of_words(self) -> Iterator[str]:
@@ -235,15 +237,11 @@ class _Line:
         told, instead = (say_day(one, self._speech, self._today) for one in (day, first))
         return [self._speech.say("not first", day=told, first=instead)]
 
-    def _of_single(self, due: Due | None) -> list[str]:
-        if due is None:
-            return []
-        wall = self._single_wall()
-        remarks = wall_remarks(wall, self._zone, self._speech.code) if wall else []
-        passed = due.at <= self._context.now if due.at else due.value < self._today
-        if passed:
-            remarks.append(self._speech.say("past due", when=say_due(due, self._speech, self._today)))
-        return remarks
+    def _of_clocks(self) -> list[str]:
+        """Of a wall time that was said; what is so many hours from now is an instant."""
+        moment: dt.datetime | None = self._chosen.one("moment")
+        wall = self._single_wall() if moment is None or moment.tzinfo is None else None
+        return wall_remarks(wall, self._zone, self._speech.code) if wall else []
 
     def _of_reminders(self, due: Due | None, instances: Sequence[Instance]) -> Iterator[str]:
         if due is None:

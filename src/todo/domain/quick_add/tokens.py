@@ -4,12 +4,13 @@ Read from left to right, the longest phrase first. Of two phrases that say the s
 later one counts, and the other stays in the title.
 """
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from todo.domain.language.meanings import Ending
+from todo.domain.language.meanings import REACH, Ending
 from todo.domain.language.patterns import Found, Parse, Shy
 from todo.domain.language.pieces import PUNCTUATION, Word
 from todo.domain.reminder import MAX_REMINDERS
@@ -149,9 +150,11 @@ def _phrase(parse: Parse, found: Found, number: int, slot: str, kind: Kind) -> P
 
 
 def _is_of_title(parse: Parse, phrase: Phrase, at: int, after: int) -> bool:
-    """Up to Friday, the 9am meeting: a date or time that is no due date."""
+    """Up to Friday, the 9am meeting, and years out of reach: a date or time that is no due date."""
     if "date" not in phrase.says and "time" not in phrase.says:
         return False
+    if isinstance(phrase.value, dt.date) and phrase.value.year not in REACH:
+        return True
     return at > 0 and after != phrase.first and parse.key(at - 1) in parse.language.before
 
 
