@@ -48,10 +48,7 @@ async def quick(
     if not yes and not _is_wanted():
         return Code.NO
     draft = read.value.draft | ({} if session.user is None else {"user_id": session.user})
-    named = draft.pop("list", None)
     session.show(await session.api.add_task(draft), render.changed)
-    if named is not None:
-        sys.stderr.write(f"not used: @{render.plain(named)}, the task is in no list\n")
     return Code.OK
 
 

@@ -99,7 +99,7 @@ def reading(one: Reading) -> RenderableType:
     """How a line is read, before it is saved."""
     grid = _grid()
     symbols = [f"!{one.draft['priority']}"] if "priority" in one.draft else []
-    symbols += [f"@{one.draft['list']}"] if "list" in one.draft else []
+    symbols += [token.text for token in one.tokens if token.kind == "list"]
     symbols += [f"#{label}" for label in one.draft.get("labels", ())]
     for name, value in (("title", one.title), ("when", one.reading), ("", " ".join(symbols))):
         if value:

@@ -155,7 +155,7 @@ class Firing(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """A line as a task; `draft` is what `add_task` takes, but for the name of a `list`."""
+    """A line as a task; `draft` is what `add_task` takes."""
 
     title: str
     tokens: tuple[Token, ...]

@@ -13,6 +13,7 @@ RENT = "\U0001f3e0 pay rent every last day of month 9am #home !1 remind 1h @Flat
 
 
 async def test_a_line_is_read_and_nothing_is_saved(api: Api) -> None:
+    flat = (await api.post("/lists", {"name": "Flat"})).body
     before = (await api.get("/tasks")).body
     read = (await api.post("/quick-add", {"text": RENT, "zone": "Europe/Berlin"})).body
     assert read["title"] == "\U0001f3e0 pay rent"
@@ -25,7 +26,7 @@ async def test_a_line_is_read_and_nothing_is_saved(api: Api) -> None:
         "reminders": ["-PT1H"],
         "labels": ["home"],
         "priority": 1,
-        "list": "Flat",
+        "list_id": flat["id"],
     }
     assert read["reading"].startswith("last day of every month, 09:00 Europe/Berlin; next ")
     assert read["reading"].endswith("; mail 1 h before")
@@ -36,7 +37,23 @@ async def test_a_line_is_read_and_nothing_is_saved(api: Api) -> None:
     assert (await api.get("/tasks")).body == before
 
 
+async def test_a_list_that_is_not_there_stays_in_the_title(api: Api) -> None:
+    """A word that nobody can use is not lost, and that it was not used is said."""
+    read = (await api.post("/quick-add", {"text": "call Ada @Nowhere !2"})).body
+    assert (read["title"], read["draft"].get("list_id")) == ("call Ada @Nowhere", None)
+    assert "there is no such list" in read["remarks"][0]
+
+
+async def test_a_line_is_read_as_of_when_it_was_written(api: Api) -> None:
+    """Somebody without a connection wrote "tomorrow" on the last day of the year."""
+    body = {"text": "rest tomorrow", "zone": "UTC", "at": "2029-12-31T22:00:00+00:00"}
+    assert (await api.post("/quick-add", body)).body["draft"]["due_date"] == "2030-01-01"
+    answer = await api.post("/quick-add", body | {"at": "2029-12-31T22:00:00"})
+    assert (answer.status, answer.fields) == (422, ["at"])
+
+
 async def test_tokens_count_utf16_code_units(api: Api) -> None:
+    await api.post("/lists", {"name": "flat"})
     read = (await api.post("/quick-add", {"text": RENT})).body
     units = RENT.encode("utf-16-le")
     assert [one["kind"] for one in read["tokens"]] == [*("recurrence", "time", "label", "priority", "reminder", "list")]
@@ -50,7 +67,6 @@ async def test_tokens_count_utf16_code_units(api: Api) -> None:
 async def test_a_draft_is_what_makes_the_task(api: Api, text: str) -> None:
     read = (await api.post("/quick-add", {"text": text})).body
     draft: dict[str, Any] = read["draft"]
-    draft.pop("list", None)
     task = await api.task(**draft)
     assert (task["title"], task["reminders"]) == (read["title"], draft.get("reminders", []))
     if "recurrence" in draft:

@@ -53,18 +53,19 @@ def test_a_snooze_without_an_offset_is_meant_in_the_zone_of_the_task(system: Run
 
 
 def test_a_line_is_shown_as_it_is_read_and_saved_when_told_to(system: Running) -> None:
+    flat = system.ok("lists", "add", "Flat")["id"]
     line = "Pay rent every last day of month 9am #home !1 remind 1h @Flat"
     unsure = system("quick", line, "--zone", "Europe/Berlin")
     assert (unsure.code, "nothing is saved" in unsure.err) == (1, True)
     assert "last day of every month, 09:00 Europe/Berlin; next " in unsure.out
     read = system.ok("quick", line)
-    assert (read["title"], read["draft"]["list"]) == ("Pay rent", "Flat")
+    assert (read["title"], read["draft"]["list_id"]) == ("Pay rent", flat)
     assert "Pay rent" not in system("list").out
     saved = system("quick", *line.split(), "--yes", "--json")
     assert saved.code == 0
     assert (saved.json["title"], saved.json["labels"], saved.json["priority"]) == ("Pay rent", ["home"], 1)
     assert saved.json["recurrence"]["rule"] == "FREQ=MONTHLY;BYMONTHDAY=-1"
-    assert saved.err == "not used: @Flat, the task is in no list\n"
+    assert (saved.json["list_id"], saved.err) == (flat, "")
     german = system("quick", "Müll jeden Montag 7 Uhr", "-y", TODO_LANGUAGE="de")
     assert "jeden Montag, 07:00" in german.out
 

@@ -1,9 +1,9 @@
 """What is typed as words: a line as a task, a sentence as a rule. Nothing here is saved."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +13,7 @@ from todo.backend.api import requests
 from todo.backend.api.models import Day, Instant, Language, OccurrencesOut, Text
 from todo.backend.api.problems import answers
 from todo.backend.api.requests import Reader, TheBackend
+from todo.backend.store import lists as list_store
 from todo.domain import quick_add
 from todo.domain import series as series_rules
 from todo.domain.due import Due, parse_due, zone_info
@@ -40,6 +41,7 @@ class QuickAddIn(_Input):
     text: Text = Field(examples=["pay rent every last day of month 9am #home !1 remind 1h"])
     zone: str | None = Field(None, max_length=64, description="IANA time zone; the user's, if not given")
     language: Language = "en"
+    at: Instant | None = Field(None, description="when it was written, if not now: what `tomorrow` means goes by it")
 
 
 class SentenceIn(_Input):
@@ -71,7 +73,7 @@ class QuickAddOut(BaseModel):
 
     title: str
     tokens: list[TokenOut]
-    draft: dict[str, Any] = Field(description="what to give to POST /tasks; `list` is the name of a list")
+    draft: dict[str, Any] = Field(description="what to give to POST /tasks")
     reading: str = Field(description="one sentence")
     occurrences: list[dt.datetime | dt.date] = Field(description="the first dates of what repeats")
     reminders: list[FiringOut]
@@ -90,12 +92,16 @@ class SentenceOut(OccurrencesOut):
 async def read_line(body: QuickAddIn, backend: TheBackend, user: Reader) -> Response:
     """Read one line as a task, without saving it. What is not understood stays in the title, word for word."""
     zone = body.zone or user.zone
-    reading = quick_add.read(body.text, now=backend.database.clock(), zone=zone, language=body.language)
+    if body.at is not None and body.at.tzinfo is None:
+        raise RuleError("at", "it has no offset", "give an instant such as 2026-03-01T09:00:00+01:00")
+    lists = {one.name.casefold(): one.id for one in await list_store.of_user(backend.database.pool, user.id)}
+    now = body.at or backend.database.clock()
+    reading = quick_add.read(body.text, now=now, zone=zone, language=body.language, lists=lists)
     return requests.answer(
         {
             "title": reading.title,
             "tokens": [_token_out(body.text, token) for token in reading.tokens],
-            "draft": _draft(reading),
+            "draft": _draft(reading, lists),
             "reading": reading.sentence,
             "occurrences": reading.occurrences,
             "reminders": [{"reminder": one.reminder, "fire_at": one.fire_at} for one in reading.instances],
@@ -146,7 +152,7 @@ def _code_units(text: str) -> int:
     return len(text.encode("utf-16-le")) // 2
 
 
-def _draft(reading: Reading) -> dict[str, Any]:
+def _draft(reading: Reading, lists: Mapping[str, UUID]) -> dict[str, Any]:
     """What POST /tasks takes; only what was said."""
     due, repetition = reading.due, reading.repetition
     draft: dict[str, Any] = {"title": reading.title}
@@ -159,6 +165,6 @@ def _draft(reading: Reading) -> dict[str, Any]:
         "reminders": reading.reminders,
         "labels": reading.labels,
         "priority": reading.priority,
-        "list": reading.list,
+        "list_id": lists[reading.list.casefold()] if reading.list else None,
     }
     return draft | {name: value for name, value in said.items() if value}

@@ -1,7 +1,7 @@
 """What a line says: its tokens put together into a task, and said back."""
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -55,8 +55,10 @@ class Reading:
     remarks: tuple[str, ...] = ()
 
 
-def read(text: str, *, now: dt.datetime, zone: str, language: str) -> Reading:
+def read(text: str, *, now: dt.datetime, zone: str, language: str, lists: Collection[str] | None = None) -> Reading:
     """Read a line. `now` is aware; words mean days and times in `zone`.
+
+    `lists` are the lists there are, casefolded: one of another name stays in the title. None: any name is taken.
 
     Any text is read. Raises `RuleError` for one that is too long, and for a zone that is none.
     """
@@ -68,11 +70,15 @@ def read(text: str, *, now: dt.datetime, zone: str, language: str) -> Reading:
     while True:
         parsed = parse(words, language, context)
         line = _Line(text, words, choose(parsed, words), zone, parsed, SPEECHES[language])
+        if unknown := line.unknown(lists):
+            refused += [line.says("unknown_list", one) for one in unknown]
+            words = _kept(words, unknown)
+            continue
         try:
             return line.reading(refused)
         except RecurrenceError:
             wrong = line.impossible()
-            refused += [line.refused(one) for one in wrong]
+            refused += [line.says("refused", one) for one in wrong]
             words = _kept(words, wrong)
 
 
@@ -121,8 +127,14 @@ class _Line:
         ends = [one for one in self._chosen.phrases if one.says == {"end"}]
         return ends or [one for one in self._chosen.phrases if one.slot == "repeat"]
 
-    def refused(self, phrase: Phrase) -> str:
-        return self._speech.say("refused", text=self._token(phrase).text)
+    def unknown(self, lists: Collection[str] | None) -> list[Phrase]:
+        """The lists that are named and not there."""
+        named = [one for one in self._chosen.phrases if one.slot == "list"]
+        return [] if lists is None else [one for one in named if one.value.casefold() not in lists]
+
+    def says(self, word: str, phrase: Phrase) -> str:
+        """Why a phrase is not used."""
+        return self._speech.say(word, text=self._token(phrase).text)
 
     def _title(self) -> str:
         taken = {number for one in self._chosen.phrases for number in range(one.first, one.last)}

@@ -17,7 +17,7 @@ export const methods = signal(/** @type {string[]} */ ([]));
 /** Find out who this is; without the server, who it was the last time. @returns {Promise<User | null>} */
 export async function identify() {
   try {
-    take({ user: await get("/me"), csrf: null, methods: [] });
+    take(await get("/session"));
   } catch (error) {
     if (error instanceof Refused && error.status === 401) {
       methods.value = /** @type {any} */ (error.problem).methods ?? ["password"];

@@ -200,7 +200,7 @@ function RepeatField({ task }) {
     if (!rule || text !== null) return;
     const recurrence = { rule, mode: task.recurrence?.mode, policy: task.recurrence?.policy };
     const body = { recurrence, ...due, language: language.value };
-    call("POST", "/occurrences", { body }).then(({ value }) => setSaid(value), () => setSaid(null));
+    call("POST", "/occurrences/preview", { body }).then(({ value }) => setSaid(value), () => setSaid(null));
   }, [rule, task.version, text === null]);
 
   useEffect(() => {

@@ -101,7 +101,7 @@ function groupsOf(page, argument) {
     case "overdue":
       return overdueGroups(all, today.value);
     case "inbox":
-      return orderedGroups(all, (task) => !task.list_id);
+      return orderedGroups(all, (task) => !task.list_id || !lists.has(task.list_id));
     case "list":
       return orderedGroups(all, (task) => task.list_id === argument);
     case "label":

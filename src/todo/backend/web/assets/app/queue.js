@@ -4,8 +4,10 @@
  * conflict, never dropped and never written over what others did.
  */
 import { Away, Refused, call, get } from "./api.js";
+import { zone } from "./dates.js";
 import { signal } from "./html.js";
 import { all, asked, overlayWith, reshow, server, stores, take } from "./store.js";
+import { language } from "./words.js";
 
 /** @typedef {import("./types.js").Command} Command */
 /** @typedef {import("./types.js").Conflict} Conflict */
@@ -269,7 +271,7 @@ function isAs(task, body) {
 
 /** A line added while nobody could read it: read it as of when it was written. @param {Command} command */
 async function quick({ body, key, at }) {
-  const { value: reading } = await call("POST", "/quick-add", { body: { text: body.text, at } });
+  const { value: reading } = await call("POST", "/quick-add", { body: { text: body.text, at, zone: zone.value, language: language.value } });
   return done(await call("POST", "/tasks", { body: { ...reading.draft, ...body.also }, key }));
 }
 

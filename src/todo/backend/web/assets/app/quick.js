@@ -4,7 +4,6 @@ import { addLine } from "./commands.js";
 import { sayDate, today, whenRead, zone } from "./dates.js";
 import { html, signal, useEffect, useRef, useState } from "./html.js";
 import { route } from "./router.js";
-import { lists } from "./store.js";
 import { Dialog } from "./ui.js";
 import { language, t } from "./words.js";
 
@@ -123,10 +122,7 @@ function belongs(reading) {
   const { page, argument } = route.value;
   /** @type {Record<string, any>} */
   const also = {};
-  const named = reading?.draft.list ?? null;
-  const list = named && [...lists.values()].find((one) => one.name.toLowerCase() === named.toLowerCase());
-  if (list) also.list_id = list.id;
-  else if (page === "list" && !named) also.list_id = argument;
+  if (page === "list" && !reading?.draft.list_id) also.list_id = argument;
   if (page === "label") also.labels = [...new Set([...(reading?.draft.labels ?? []), argument])];
   if (page === "today" && !whenRead(reading?.draft)) Object.assign(also, { due_date: today.value, zone: zone.value });
   return also;
@@ -135,6 +131,6 @@ function belongs(reading) {
 /** What is shown until the server has it. @param {Reading | null} reading @returns {Record<string, any>} */
 function preview(reading) {
   if (!reading) return {};
-  const { list: _, recurrence: __, ...draft } = reading.draft;
+  const { recurrence: _, ...draft } = reading.draft;
   return draft;
 }
