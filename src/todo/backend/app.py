@@ -86,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Tasks, reminders and recurring tasks; events, dead letters and the pipeline behind them",
         telemetry=_NO_TELEMETRY,
     )
-    for part in (tasks, filters, views, bulk, undo, quick, lists, changes, porting, me, session, operators):
+    for part in (bulk, tasks, undo, lists, filters, views, quick, changes, porting, me, session, operators):
         api.include_router(part.router, responses=problems.EVERYWHERE)
     api.router.routes.extend(web.routes(web.read_files()))
     api.add_middleware(requests.BodyLimit)

@@ -17,7 +17,7 @@ import { language, t } from "./words.js";
 
 /** @param {{id: string}} props */
 export function Detail({ id }) {
-  revision.value; // eslint-disable-line -- drawn anew with every change
+  revision.value; // drawn anew with every change
   const task = tasks.get(known(id));
   useEffect(() => {
     if (known(id) !== id) show(known(id)); // the server has given it its id

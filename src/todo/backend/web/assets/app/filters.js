@@ -110,6 +110,7 @@ export function Filtered({ filter, sort }) {
 
 /** @param {{id: string}} props */
 export function ViewPage({ id }) {
+  revision.value; // drawn anew with every change
   const view = views.get(id);
   if (!view) return html`<p class="empty">${t("empty.list")}</p>`;
   const remove = () => attempt(async () => {

@@ -5,7 +5,7 @@ import { addDays, sayMonth, sayWeekday, today } from "./dates.js";
 import { Detail } from "./detail.js";
 import { follow, live } from "./feed.js";
 import { FilterPage, ViewPage } from "./filters.js";
-import { computed, html, render, useEffect, useState } from "./html.js";
+import { computed, effect, html, render, useEffect, useState } from "./html.js";
 import { helping, onKey } from "./keys.js";
 import { TaskList, dating, dropOn, moveWith, selected } from "./list.js";
 import { doneGroups, foundGroups, orderedGroups, overdueGroups, todayGroups, upcomingGroups } from "./pages.js";
@@ -37,13 +37,6 @@ const title = computed(() => {
 });
 
 function App() {
-  useEffect(() => {
-    document.title = `${title.value} · ${t("app.name")}`;
-    const { dataset } = document.documentElement;
-    document.documentElement.lang = language.value;
-    dataset.live = live.value ? "yes" : "no"; // for whoever wants to know from outside, such as a test
-    dataset.waiting = String(waiting.value);
-  });
   if (signedOut.value) return html`<${SignIn} />`;
   return html`<a class="skip" href="#main" onClick=${toMain}>${t("app.skip")}</a>
     <${TopBar} />
@@ -217,6 +210,15 @@ function ListActions({ id }) {
     ${naming && html`<${Ask} title=${t("list.rename")} label=${t("list.name")} value=${list.name} onSave=${rename} onClose=${() => setNaming(false)} />`}
   </div>`;
 }
+
+/** What is said outside the page's own element. */
+effect(() => {
+  const root = document.documentElement;
+  document.title = `${title.value} · ${t("app.name")}`;
+  root.lang = language.value;
+  root.dataset.live = live.value ? "yes" : "no"; // for whoever wants to know from outside, such as a test
+  root.dataset.waiting = String(waiting.value);
+});
 
 async function begin() {
   document.addEventListener("keydown", onKey);
