@@ -73,7 +73,7 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
         yield made
     finally:
         await made.close()
-    assert not complaints, complaints
+    assert complaints == []
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -65,9 +65,10 @@ export function TaskList({ groups, label, head = false, drag }) {
 function GroupHead({ group }) {
   const text = group.day ? sayRelative(group.day) : group.key ? t(/** @type {any} */ (group.key)) : "";
   const drop = group.day ? dropOn(group.day) : {};
-  return html`<h2 class="group" ...${drop}>
-    ${text} ${group.day && text !== sayDay(group.day) ? html`<small>${sayDay(group.day)}</small>` : ""}
-  </h2>`;
+  return html`<div class="group" role="listitem" ...${drop}>
+    <h2>${text}</h2>
+    ${group.day && text !== sayDay(group.day) ? html`<small>${sayDay(group.day)}</small>` : ""}
+  </div>`;
 }
 
 /** "Today", "Tomorrow", or the day. @param {string} day */

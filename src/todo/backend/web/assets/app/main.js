@@ -136,7 +136,7 @@ function Upcoming() {
   const days = groups.filter((group) => group.day);
   /** @param {string} day */
   const jump = (day) => {
-    const heads = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("h2.group"));
+    const heads = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".group"));
     heads[days.findIndex((group) => group.day === day)]?.scrollIntoView({ block: "start" });
   };
   return html`<div class="week">

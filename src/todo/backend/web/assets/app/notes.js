@@ -36,7 +36,7 @@ function one(token) {
     case "def":
       return "";
     case "heading":
-      return html`<p class=${`heading h${token.depth}`} role="heading" aria-level=${Math.min(token.depth + 3, 6)}>${inner()}</p>`;
+      return html`<p class=${`heading h${token.depth}`} role="heading" aria-level=${Math.min(token.depth + 1, 6)}>${inner()}</p>`;
     case "paragraph":
       return html`<p>${inner()}</p>`;
     case "blockquote":

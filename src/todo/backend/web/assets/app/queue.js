@@ -56,7 +56,7 @@ export async function openQueue() {
  * @param {Omit<Command, "key" | "at"> & {key?: string, at?: string}} given
  * @returns {Promise<Done>}
  */
-export async function enqueue(given) {
+export function enqueue(given) {
   const fresh = { key: crypto.randomUUID(), at: new Date().toISOString() };
   const command = /** @type {Command} */ ({ ...fresh, ...given, id: known(given.id) });
   /** @type {Promise<Done>} */
@@ -65,10 +65,15 @@ export async function enqueue(given) {
   pending.push(command);
   reshow(touched(command));
   waiting.value = pending.length;
+  store(command);
+  return answered;
+}
+
+/** @param {Command} command */
+async function store(command) {
   command.order = await asked(stores("queue", "readwrite").add(command));
   others.postMessage({ queued: true });
   send();
-  return answered;
 }
 
 /** @param {Command} command @returns {string[]} */
