@@ -238,7 +238,7 @@ const en = {
 const de = {
   "app.name": "todo",
   "app.skip": "Zu den Aufgaben",
-  "nav.add": "Aufgabe hinzufügen",
+  "nav.add": "Neue Aufgabe",
   "nav.today": "Heute",
   "nav.upcoming": "Demnächst",
   "nav.overdue": "Überfällig",
