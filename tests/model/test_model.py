@@ -325,7 +325,7 @@ class Model(RuleBasedStateMachine):
 
     async def _empty(self) -> None:
         await self.pools["backend"].execute(
-            "TRUNCATE users, api_tokens, identities, password_logins, sessions,"
+            "TRUNCATE users, api_tokens, identities, password_logins, sessions, lists, views, undo_steps,"
             " series, tasks, task_history, declined_occurrences, deliveries, dead_letters, outbox, relay_pause"
             " RESTART IDENTITY"
         )
