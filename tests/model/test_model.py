@@ -325,9 +325,8 @@ class Model(RuleBasedStateMachine):
 
     async def _empty(self) -> None:
         await self.pools["backend"].execute(
-            "TRUNCATE users, api_tokens, identities, password_logins, sessions, lists, views, undo_steps,"
-            " series, tasks, task_history, declined_occurrences, deliveries, dead_letters, outbox, relay_pause"
-            " RESTART IDENTITY"
+            "TRUNCATE users, task_history, declined_occurrences, deliveries, dead_letters, outbox, relay_pause"
+            " RESTART IDENTITY CASCADE"  # whatever is a user's goes with them
         )
         await self.pools["notification-service"].execute(
             "TRUNCATE tasks, reminders, outbox, relay_pause RESTART IDENTITY"
