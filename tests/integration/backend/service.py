@@ -76,6 +76,7 @@ async def _serve(box: dict[str, Any], ready: threading.Event, settings: Mapping[
         environ = {
             "DAPR_HTTP_PORT": str(broker.port),
             "DAPR_API_TOKEN": "dapr-token",
+            "APP_PORT": str(listening.getsockname()[1]),
             "APP_API_TOKEN": APP_TOKEN,
             "HOSTNAME": f"host-{next(_names)}",
             **settings,

@@ -22,6 +22,9 @@ export async function identify() {
     if (error instanceof Refused && error.status === 401) {
       methods.value = /** @type {any} */ (error.problem).methods ?? ["password"];
       signedOut.value = true;
+      localStorage.removeItem("user"); // whoever comes next is shown nothing of theirs
+      user.value = null;
+      return null;
     }
     const kept = localStorage.getItem("user");
     if (kept) user.value = JSON.parse(kept);
@@ -40,6 +43,7 @@ function take(session) {
 
 export function SignIn() {
   const [wrong, setWrong] = useState("");
+  const failed = new URLSearchParams(location.search).get("sign-in"); // how the provider's way back ended
   /** @param {SubmitEvent} event */
   const onSubmit = async (event) => {
     event.preventDefault();
@@ -54,6 +58,7 @@ export function SignIn() {
   return html`<main class="sign-in">
     <h1>${t("app.name")}</h1>
     <h2>${t("signin.title")}</h2>
+    ${failed && html`<p class="problem" role="alert">${t("signin.failed", { why: failed })}</p>`}
     ${methods.value.includes("password") &&
     html`<form onSubmit=${onSubmit}>
       <label>${t("signin.email")}<input name="email" type="email" autocomplete="username" required autofocus /></label>

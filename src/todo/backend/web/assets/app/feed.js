@@ -1,6 +1,7 @@
 /** The live feed: the replica follows /changes from its cursor, whatever was missed meanwhile. */
-import { get } from "./api.js";
+import { Refused, get } from "./api.js";
 import { signal } from "./html.js";
+import { signedOut } from "./queue.js";
 import { keepCursor, loaded, replace, take } from "./store.js";
 
 /** @typedef {import("./types.js").Change} Change */
@@ -53,6 +54,19 @@ async function begin() {
   loaded.value = true;
 }
 
+/** A stream that was refused says not why: another call does. */
+async function again() {
+  try {
+    await get(`/changes?${new URLSearchParams({ cursor: cursor ?? "now", limit: "1" })}`);
+  } catch (error) {
+    if (error instanceof Refused && error.status === 401) {
+      signedOut.value = true;
+      return;
+    }
+  }
+  await listen();
+}
+
 function attach() {
   source?.close();
   source = new EventSource(`/changes/stream?${new URLSearchParams({ cursor: cursor ?? "" })}`);
@@ -62,7 +76,7 @@ function attach() {
   };
   source.onerror = () => {
     live.value = false;
-    if (source?.readyState === EventSource.CLOSED) setTimeout(listen, AGAIN);
+    if (source?.readyState === EventSource.CLOSED) setTimeout(again, AGAIN);
   };
   source.addEventListener("change", (event) => gather(JSON.parse(event.data), event.lastEventId));
   source.addEventListener("reset", () => {

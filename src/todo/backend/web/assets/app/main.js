@@ -228,7 +228,7 @@ async function begin() {
   if (known) cursor = await open(JSON.parse(known).id); // what the last visit left is shown before anybody is asked
   render(html`<${App} />`, /** @type {HTMLElement} */ (document.getElementById("app")));
   const found = await identify();
-  if (!found || signedOut.value) return;
+  if (!found) return;
   if (!known || JSON.parse(known).id !== found.id) cursor = await open(found.id);
   await openQueue();
   await follow(cursor, send);
