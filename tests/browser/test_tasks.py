@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import aiohttp
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import FilePayload, Page, expect
 
 from tests.browser.conftest import ZONE
 from tests.browser.person import Person
@@ -234,6 +234,28 @@ async def test_a_filter_is_written_with_help_and_saved(person: Person, api: aioh
     await person.sees_in_order(["Deep work"])
     await made(api, title="Deeper work", labels=["focus"], priority=1)
     await person.sees("Deeper work")
+
+
+async def test_tasks_are_taken_along_and_brought_back(person: Person, api: aiohttp.ClientSession) -> None:
+    """A file is looked at first, with what of it is lost; importing it twice makes nothing twice."""
+    await person.opens("/settings")
+    async with person.page.expect_download() as download:
+        await person.page.get_by_role("link", name="todo (CSV)").click()
+    assert (await (await download.value).path()).read_text().startswith("id,")
+    text = b"title,colour\nBrought along,red\n"
+    file: FilePayload = {"name": "tasks.csv", "mimeType": "text/csv", "buffer": text}
+    chooser = person.page.get_by_label("File")
+    await chooser.set_input_files(file)
+    await expect(person.page.locator(".losses")).to_contain_text("colour: there is no such column here")
+    await expect(person.page.locator(".settings")).to_contain_text("1 task read, 0 imported")
+    await person.page.get_by_role("button", name="Import", exact=True).click()
+    await expect(person.page.locator(".settings")).to_contain_text("1 task read, 1 imported")
+    await chooser.set_input_files([])
+    await chooser.set_input_files(file)
+    await expect(person.page.locator(".settings")).to_contain_text("0 imported, 1 already here")
+    await expect(person.page.get_by_role("button", name="Import", exact=True)).to_have_count(0)
+    async with api.get("/tasks", params={"q": "brought"}) as answer:
+        assert len((await answer.json())["tasks"]) == 1
 
 
 @pytest.mark.parametrize(

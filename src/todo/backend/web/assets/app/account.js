@@ -3,6 +3,7 @@ import { Refused, call, carry, get } from "./api.js";
 import { attempt } from "./commands.js";
 import { sayInstant, zone } from "./dates.js";
 import { html, signal, useEffect, useState } from "./html.js";
+import { Moving } from "./moving.js";
 import { signedOut } from "./queue.js";
 import { erase } from "./store.js";
 import { LANGUAGES, language, speak, t } from "./words.js";
@@ -107,6 +108,7 @@ export function Settings() {
       <p>${t("settings.zone", { zone: zone.value })}</p>
       <${Sessions} />
     </section>
+    <${Moving} />
   </div>`;
 }
 

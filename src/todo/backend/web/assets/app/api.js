@@ -79,3 +79,26 @@ function refusal(response, text) {
   const plain = { type: "about:blank", title: response.statusText, status: response.status, detail: text.slice(0, 200) };
   return new Refused(isProblem ? JSON.parse(text) : plain);
 }
+
+/**
+ * Send a file, and give the lines of the answer as they come.
+ * @param {string} path @param {Blob} file
+ * @returns {AsyncGenerator<Record<string, any>>}
+ */
+export async function* upload(path, file) {
+  /** @type {Record<string, string>} */
+  const headers = { "content-type": "application/octet-stream" };
+  if (csrf) headers["x-csrf-token"] = csrf;
+  const response = await reach(path, { method: "POST", headers, body: file });
+  if (!response.ok || !response.body) throw refusal(response, await response.text());
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value = "" } = await reader.read();
+    const lines = (rest + value).split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) if (line) yield JSON.parse(line);
+    if (done) break;
+  }
+  if (rest) yield JSON.parse(rest);
+}
