@@ -146,7 +146,7 @@ def _first_steps(system: System, seconds: float) -> Text:
     command = f"curl -sX POST {system.backend_url}/tasks -H 'content-type: application/json' -d \"{task}\""
     return Text.assemble(
         (f"Ready after {seconds:.1f} s.", "bold green"),
-        " A reminder due now:\n\n",
+        f" Your tasks: {system.backend_url}\n\nOr from a script, a reminder due now:\n\n",
         (f"  {command}\n\n", "cyan"),
         f"Its mail appears {where}\n",
         "Ctrl-C stops everything.",
