@@ -4,7 +4,7 @@ import { attempt } from "./commands.js";
 import { sayInstant, zone } from "./dates.js";
 import { html, signal, useEffect, useState } from "./html.js";
 import { Moving } from "./moving.js";
-import { signedOut } from "./queue.js";
+import { signedOut, waiting } from "./queue.js";
 import { erase } from "./store.js";
 import { LANGUAGES, language, speak, t } from "./words.js";
 
@@ -122,7 +122,7 @@ function Sessions() {
     await call("DELETE", session.current ? "/session" : `/sessions/${session.id}`);
     if (!session.current) return void look();
     localStorage.removeItem("user");
-    await erase();
+    if (!waiting.value) await erase(); // what waits for the server is sent when they are back
     location.reload();
   });
   return html`<h3>${t("settings.sessions")}</h3>

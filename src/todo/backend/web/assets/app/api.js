@@ -15,7 +15,13 @@ export class Refused extends Error {
 }
 
 /** Nobody answered, or not the server itself: the same call may succeed later. */
-export class Away extends Error {}
+export class Away extends Error {
+  /** @param {string} reason @param {number} [status] of the answer, if there was one */
+  constructor(reason, status = 0) {
+    super(reason);
+    this.status = status;
+  }
+}
 
 const LATER = new Set([408, 425, 429, 500, 502, 503, 504]);
 let csrf = "";
@@ -74,7 +80,7 @@ async function reach(path, init) {
 
 /** @param {Response} response @param {string} text */
 function refusal(response, text) {
-  if (LATER.has(response.status)) return new Away(`the server answered ${response.status}`);
+  if (LATER.has(response.status)) return new Away(`the server answered ${response.status}`, response.status);
   const isProblem = response.headers.get("content-type")?.startsWith("application/problem+json");
   const plain = { type: "about:blank", title: response.statusText, status: response.status, detail: text.slice(0, 200) };
   return new Refused(isProblem ? JSON.parse(text) : plain);

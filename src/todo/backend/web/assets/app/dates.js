@@ -101,8 +101,3 @@ export function wall(at) {
   const parts = new Intl.DateTimeFormat("en-GB", { timeZone: zone.value, hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   return [dayOf(new Date(at)), parts.format(new Date(at))];
 }
-
-/** Whether a draft says when. @param {Record<string, any> | undefined} draft */
-export function whenRead(draft) {
-  return Boolean(draft?.due_at || draft?.due_date);
-}

@@ -1,8 +1,8 @@
 /** The live feed: the replica follows /changes from its cursor, whatever was missed meanwhile. */
 import { Refused, get } from "./api.js";
 import { signal } from "./html.js";
-import { signedOut } from "./queue.js";
-import { keepCursor, loaded, replace, take } from "./store.js";
+import { created, signedOut } from "./queue.js";
+import { loaded, replace, take } from "./store.js";
 
 /** @typedef {import("./types.js").Change} Change */
 
@@ -10,6 +10,7 @@ import { keepCursor, loaded, replace, take } from "./store.js";
 export const live = signal(false);
 
 const PAGE = 500;
+const PATIENCE = 2000; // ms that changes of others wait for an answer to one of ours
 const AGAIN = 2000; // ms until the next try after the stream was refused; the browser itself retries a lost one
 /** @type {EventSource | undefined} */
 let source;
@@ -49,8 +50,7 @@ async function begin() {
     next = page.cursor;
     cursor = page.more ? null : next;
   } while (cursor === null);
-  await replace(everything);
-  keepCursor(cursor);
+  await replace(everything, cursor);
   loaded.value = true;
 }
 
@@ -97,9 +97,9 @@ function gather(change, at) {
   if (gathered.length === 1) setTimeout(flush, 0);
 }
 
-function flush() {
+async function flush() {
+  await Promise.race([created, new Promise((resolve) => setTimeout(resolve, PATIENCE))]);
   const changes = gathered;
   gathered = [];
-  take(changes);
-  if (cursor) keepCursor(cursor);
+  take(changes, cursor ?? undefined);
 }

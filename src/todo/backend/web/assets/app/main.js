@@ -230,7 +230,7 @@ async function begin() {
   const found = await identify();
   if (!found) return;
   if (!known || JSON.parse(known).id !== found.id) cursor = await open(found.id);
-  await openQueue();
+  await openQueue(found.id);
   await follow(cursor, send);
   navigator.serviceWorker?.register("/sw.js");
 }

@@ -6,7 +6,7 @@
 import { Away, Refused, call, get } from "./api.js";
 import { zone } from "./dates.js";
 import { signal } from "./html.js";
-import { all, asked, overlayWith, reshow, server, stores, take } from "./store.js";
+import { all, asked, finished, overlayWith, reshow, server, stores, take, transaction } from "./store.js";
 import { language } from "./words.js";
 
 /** @typedef {import("./types.js").Command} Command */
@@ -24,8 +24,15 @@ export const signedOut = signal(false);
 
 /** @type {Map<string, {resolve: (done: Done) => void, reject: (error: Error) => void}>} */
 const callers = new Map();
-const others = new BroadcastChannel("todo");
+/** Other tabs of the same user. @type {BroadcastChannel | undefined} */
+let others;
+/** @type {(value?: unknown) => void} */
+let opened = () => {};
+const ready = new Promise((resolve) => (opened = resolve));
 const RETRY = 3000; // ms
+const FAILS = 5; // times that the server fails on a change itself, until the others go on without it
+/** @type {Map<string, number>} */
+const failures = new Map();
 
 /** Ids that tasks had here before the server gave them theirs. @type {Map<string, string>} */
 const aliases = new Map();
@@ -42,11 +49,13 @@ function isAbout(command, id) {
 
 overlayWith((id, task) => pending.filter((one) => one.id === id).reduce(effect, task));
 
-/** Take over what the last visit left, and what other tabs do. */
-export async function openQueue() {
+/** Take over what the last visit left, and what other tabs do. @param {number} user */
+export async function openQueue(user) {
+  others = new BroadcastChannel(`todo-${user}`);
+  others.onmessage = (event) => heard(event.data);
+  opened();
   await reread();
   conflicts.value = await all("conflicts");
-  others.onmessage = (event) => heard(event.data);
   addEventListener("online", send);
   send();
 }
@@ -71,9 +80,15 @@ export function enqueue(given) {
 
 /** @param {Command} command */
 async function store(command) {
+  await ready;
   command.order = await asked(stores("queue", "readwrite").add(command));
-  others.postMessage({ queued: true });
+  tell({ queued: true });
   send();
+}
+
+/** @param {{queued?: boolean, changed?: import("./types.js").Change, known?: [string, string], conflict?: boolean}} message */
+function tell(message) {
+  others?.postMessage(message);
 }
 
 /** @param {Command} command @returns {string[]} */
@@ -87,7 +102,7 @@ export async function withdraw(key) {
   if (!command?.order || sending === key) return false;
   await asked(stores("queue", "readwrite").delete(command.order));
   await reread(touched(command));
-  others.postMessage({ queued: true });
+  tell({ queued: true });
   return true;
 }
 
@@ -108,8 +123,9 @@ async function reread(more = []) {
   reshow(new Set([...before, ...more, ...pending.flatMap(touched)]));
 }
 
-/** @param {{queued?: boolean, changed?: import("./types.js").Change, conflict?: boolean}} message */
+/** @param {Parameters<typeof tell>[0]} message */
 async function heard(message) {
+  if (message.known) aliases.set(...message.known);
   if (message.changed) take([message.changed]);
   if (message.conflict) conflicts.value = await all("conflicts");
   await reread();
@@ -135,36 +151,71 @@ export async function send() {
   if (pending.length) setTimeout(send, RETRY);
 }
 
+/** Resolves when no task is on its way that the feed might bring first, under the id that it has not got here yet. */
+export let created = Promise.resolve();
+
+function beginCreating() {
+  let finish = () => {};
+  created = new Promise((resolve) => (finish = resolve));
+  return finish;
+}
+
 async function drain() {
   await reread();
   while (pending.length && !signedOut.value) {
     const command = pending[0];
     sending = command.key;
+    const finish = command.what === "create" || command.what === "quick" ? beginCreating() : () => {};
     try {
       await settled(command, await perform(command));
     } catch (error) {
-      if (error instanceof Away) return;
-      if (!(error instanceof Refused)) throw error;
-      if (error.status === 401) {
+      if (error instanceof Away && !isHopeless(command, error)) return;
+      if (error instanceof Refused && isSignedOut(error)) {
         signedOut.value = true;
         return;
       }
-      await refused(command, error);
+      await refused(command, problemOf(error));
     } finally {
       sending = null;
+      finish();
     }
   }
 }
 
+/** The cookie is another session's by now, or none: whose change this is must be asked first. @param {Refused} error */
+function isSignedOut(error) {
+  return error.status === 401 || error.status === 403 && /csrf|cross-origin/.test(error.problem.type);
+}
+
+/** A change that the server fails on again and again must not hold up the others. @param {Command} command @param {Away} error */
+function isHopeless(command, error) {
+  if (error.status !== 500) return false;
+  const count = (failures.get(command.key) ?? 0) + 1;
+  failures.set(command.key, count);
+  return count >= FAILS;
+}
+
+/** @param {unknown} error @returns {import("./types.js").Problem} */
+function problemOf(error) {
+  if (error instanceof Refused) return error.problem;
+  return { type: "about:blank", title: String(error), status: 500, detail: error instanceof Error ? error.message : String(error) };
+}
+
 /** @param {Command} command @param {Done} done */
 async function settled(command, done) {
-  await asked(stores("queue", "readwrite").delete(/** @type {number} */ (command.order)));
-  if (done.task) await follow(command, done.task);
-  else if (command.what === "delete") take([removal(command.id)]);
-  await reread([command.id]);
+  await leave(command, done.task);
+  pending = pending.filter((one) => one.key !== command.key); // at once: nothing is shown twice
+  reshow(touched(command));
+  if (done.task) {
+    const { task } = done;
+    const changed = /** @type {import("./types.js").Change} */ ({ kind: "task", id: task.id, version: task.version, deleted: false, value: task });
+    take([changed]);
+    tell({ changed });
+  } else if (command.what === "delete") take([removal(command.id)]);
+  await reread(touched(command));
   callers.get(command.key)?.resolve(done);
   callers.delete(command.key);
-  others.postMessage({ queued: true });
+  tell({ queued: true });
 }
 
 /** @param {string} id @returns {import("./types.js").Change} */
@@ -172,30 +223,38 @@ function removal(id) {
   return { kind: "task", id, version: (server.get(id)?.version ?? 0) + 1, deleted: true, value: null };
 }
 
-/** What comes after in the queue is about the task as it is now. @param {Command} command @param {Task} task */
-async function follow(command, task) {
-  const changed = /** @type {import("./types.js").Change} */ ({
-    kind: "task", id: task.id, version: task.version, deleted: false, value: task,
-  });
-  if (command.id !== task.id) aliases.set(command.id, task.id);
+/**
+ * Out of the queue, and what comes after it about the same task is about the task as it is now: in one transaction, so
+ * that none is left behind under a name that nobody knows.
+ * @param {Command} command @param {Task | null} task
+ */
+async function leave(command, task) {
   const queue = stores("queue", "readwrite");
-  for (const later of pending.slice(1)) {
-    if (later.id === command.id) queue.put({ ...later, id: task.id, seen: task.version });
+  queue.delete(/** @type {number} */ (command.order));
+  if (task) {
+    for (const later of await asked(queue.getAll())) {
+      if (later.id === command.id) queue.put({ ...later, id: task.id, seen: task.version });
+    }
   }
-  take([changed]);
-  others.postMessage({ changed });
+  await finished(queue.transaction);
+  if (task && command.id !== task.id) {
+    aliases.set(command.id, task.id);
+    tell({ known: [command.id, task.id] });
+  }
 }
 
-/** @param {Command} command @param {Refused} error */
-async function refused(command, error) {
+/** @param {Command} command @param {import("./types.js").Problem} problem */
+async function refused(command, problem) {
   const theirs = await current(command.id);
-  await asked(stores("conflicts", "readwrite").put({ command, problem: error.problem, theirs }));
-  await asked(stores("queue", "readwrite").delete(/** @type {number} */ (command.order)));
+  const moved = transaction(["queue", "conflicts"], "readwrite");
+  moved.objectStore("conflicts").put({ command, problem, theirs });
+  moved.objectStore("queue").delete(/** @type {number} */ (command.order));
+  await finished(moved);
   conflicts.value = await all("conflicts");
-  await reread([command.id]);
-  callers.get(command.key)?.reject(error);
+  await reread(touched(command));
+  callers.get(command.key)?.reject(new Refused(problem));
   callers.delete(command.key);
-  others.postMessage({ conflict: true });
+  tell({ conflict: true });
 }
 
 /** The task as the server has it. @param {string} id @returns {Promise<Task | null>} */
@@ -209,9 +268,12 @@ async function current(id) {
   }
 }
 
-/** @param {Command} command @returns {Promise<Done>} */
-async function perform(command) {
-  const { what, id, body, key, seen } = command;
+/** @param {Command} given @returns {Promise<Done>} */
+async function perform(given) {
+  const id = known(given.id);
+  const seen = given.seen ?? (given.what === "edit" ? server.get(id)?.version : undefined);
+  const command = { ...given, id, seen };
+  const { what, body, key } = command;
   switch (what) {
     case "quick":
       return quick(command);
@@ -277,7 +339,15 @@ function isAs(task, body) {
 /** A line added while nobody could read it: read it as of when it was written. @param {Command} command */
 async function quick({ body, key, at }) {
   const { value: reading } = await call("POST", "/quick-add", { body: { text: body.text, at, zone: zone.value, language: language.value } });
-  return done(await call("POST", "/tasks", { body: { ...reading.draft, ...body.also }, key }));
+  return done(await call("POST", "/tasks", { body: together(reading.draft, body.also), key }));
+}
+
+/** What the line says counts; where it was written adds what it does not say. @param {Record<string, any>} draft @param {Record<string, any>} also */
+function together(draft, also) {
+  const { due_date, zone: _, labels = [], ...rest } = also;
+  const due = due_date && !draft.due_at && !draft.due_date ? { due_date, zone: also.zone } : {};
+  const both = [...new Set([...(draft.labels ?? []), ...labels])];
+  return { ...rest, ...draft, ...due, ...(both.length ? { labels: both } : {}) };
 }
 
 /* ---- what a command does to a task before the server says so ---- */
@@ -287,7 +357,7 @@ function effect(task, command) {
   const { what, body, at } = command;
   if (what === "bulk") return effect(task, { ...command, what: body.action, body: body.change ?? {} });
   if (what === "create") return { ...blank(command), ...body };
-  if (what === "quick") return { ...blank(command), title: body.text, ...body.also, ...body.shown };
+  if (what === "quick") return { ...blank(command), title: body.text, ...together(body.shown, body.also) };
   if (!task) return undefined;
   switch (what) {
     case "edit":

@@ -1,7 +1,7 @@
 /** Quick add: one line, read by the server while it is written, and shown back before it is saved. */
 import { Away, call } from "./api.js";
 import { addLine } from "./commands.js";
-import { sayDate, today, whenRead, zone } from "./dates.js";
+import { sayDate, today, zone } from "./dates.js";
 import { html, signal, useEffect, useRef, useState } from "./html.js";
 import { route } from "./router.js";
 import { Dialog } from "./ui.js";
@@ -26,7 +26,7 @@ export function QuickAdd() {
   const onSubmit = (event) => {
     event.preventDefault();
     if (!text.trim()) return;
-    addLine(text.trim(), belongs(reading), preview(reading));
+    addLine(text.trim(), belongs(), preview(reading));
     write("");
     close();
   };
@@ -117,14 +117,14 @@ function useReading(text) {
   return [reading, away];
 }
 
-/** What the page adds: a task written on a list is of that list, one written on today's page is due today. @param {Reading | null} reading */
-function belongs(reading) {
+/** What the page adds: a task written on a list is of that list, one written on today's page is due today. */
+function belongs() {
   const { page, argument } = route.value;
   /** @type {Record<string, any>} */
   const also = {};
-  if (page === "list" && !reading?.draft.list_id) also.list_id = argument;
-  if (page === "label") also.labels = [...new Set([...(reading?.draft.labels ?? []), argument])];
-  if (page === "today" && !whenRead(reading?.draft)) Object.assign(also, { due_date: today.value, zone: zone.value });
+  if (page === "list") also.list_id = argument;
+  if (page === "label") also.labels = [argument];
+  if (page === "today") Object.assign(also, { due_date: today.value, zone: zone.value });
   return also;
 }
 

@@ -42,18 +42,21 @@ export function reshow(ids) {
   revision.value += 1;
 }
 
-/** Take what the server says; older versions than known ones are left. @param {Change[]} changes */
-export function take(changes) {
+/**
+ * Take what the server says; older versions than known ones are left.
+ * @param {Change[]} changes
+ * @param {string} [cursor] how far that is: kept together with them, so that neither is there without the other
+ */
+export function take(changes, cursor) {
   const changed = changes.filter(isNews);
-  if (!changed.length) return;
   for (const change of changed) {
     const map = /** @type {Map<string, any>} */ (mapOf(change.kind));
     if (change.deleted || !change.value) map.delete(change.id);
     else map.set(change.id, change.value);
     gone.set(change.id, change.deleted ? change.version : 0);
   }
-  batch(() => reshow(changed.filter((change) => change.kind === "task").map((change) => change.id)));
-  keep(changed);
+  if (changed.length) batch(() => reshow(changed.filter((change) => change.kind === "task").map((change) => change.id)));
+  keep(changed, cursor);
 }
 
 /** Versions at which things were deleted: a slow answer must not bring one back. @type {Map<string, number>} */
@@ -90,16 +93,26 @@ export async function open(user) {
     opening.onsuccess = () => resolve(opening.result);
     opening.onerror = () => reject(opening.error);
   });
-  const things = /** @type {Change[]} */ (await all("things"));
-  for (const { kind, id, value } of things) /** @type {Map<string, any>} */ (mapOf(kind)).set(id, value);
+  /** @type {IDBDatabase} */ (database).onversionchange = () => location.reload(); // signed out in another tab
+  const kept = transaction(["things", "meta"], "readonly"); // both as of one moment: other tabs write them
+  const [things, cursor] = await Promise.all([
+    asked(kept.objectStore("things").getAll()),
+    asked(kept.objectStore("meta").get("cursor")),
+  ]);
+  for (const { kind, id, value } of /** @type {Change[]} */ (things)) /** @type {Map<string, any>} */ (mapOf(kind)).set(id, value);
   reshow(server.keys());
-  return (await asked(stores("meta").get("cursor"))) ?? null;
+  return cursor ?? null;
+}
+
+/** @param {string[]} names @param {IDBTransactionMode} mode */
+export function transaction(names, mode) {
+  if (!database) throw new Error("the replica is not open");
+  return database.transaction(names, mode);
 }
 
 /** @param {string} name @param {IDBTransactionMode} [mode] */
 export function stores(name, mode = "readonly") {
-  if (!database) throw new Error("the replica is not open");
-  return database.transaction(name, mode).objectStore(name);
+  return transaction([name], mode).objectStore(name);
 }
 
 /** @param {IDBRequest} request @returns {Promise<any>} */
@@ -115,37 +128,42 @@ export function all(name) {
   return asked(stores(name).getAll());
 }
 
-/** @param {Change[]} changes */
-function keep(changes) {
-  if (!database) return;
-  const things = stores("things", "readwrite");
-  for (const { kind, id, version, deleted, value } of changes) {
-    if (deleted || !value) things.delete([kind, id]);
-    else things.put({ kind, id, version, deleted, value });
+/** @param {Change[]} changes @param {string} [cursor] */
+function keep(changes, cursor) {
+  if (!database || !(changes.length || cursor)) return;
+  const kept = transaction(["things", "meta"], "readwrite");
+  for (const change of changes) {
+    if (change.deleted || !change.value) kept.objectStore("things").delete([change.kind, change.id]);
+    else kept.objectStore("things").put(change);
   }
+  if (cursor) kept.objectStore("meta").put(cursor, "cursor");
 }
 
-/** Where to go on after the next visit. @param {string} cursor */
-export function keepCursor(cursor) {
-  if (database) stores("meta", "readwrite").put(cursor, "cursor");
-}
-
-/** Begin anew with exactly this: the first load, or another database behind the same address. @param {Change[]} changes */
-export async function replace(changes) {
+/**
+ * Begin anew with exactly this: the first load, or another database behind the same address.
+ * @param {Change[]} changes @param {string} cursor
+ */
+export async function replace(changes, cursor) {
   for (const map of [server, lists, views]) map.clear();
   gone.clear();
   for (const { kind, id, value } of changes) /** @type {Map<string, any>} */ (mapOf(kind)).set(id, value);
   reshow(new Set([...tasks.keys(), ...server.keys()]));
-  const things = stores("things", "readwrite");
-  things.clear();
-  for (const change of changes) things.put(change);
-  await new Promise((resolve, reject) => {
-    things.transaction.oncomplete = resolve;
-    things.transaction.onabort = () => reject(things.transaction.error);
+  const kept = transaction(["things", "meta"], "readwrite");
+  kept.objectStore("things").clear();
+  for (const change of changes) kept.objectStore("things").put(change);
+  kept.objectStore("meta").put(cursor, "cursor");
+  await finished(kept);
+}
+
+/** @param {IDBTransaction} work @returns {Promise<unknown>} */
+export function finished(work) {
+  return new Promise((resolve, reject) => {
+    work.oncomplete = resolve;
+    work.onabort = () => reject(work.error);
   });
 }
 
-/** Nothing of this user stays in this browser. */
+/** Nothing of this user stays in this browser; other tabs let go of it and load anew. */
 export async function erase() {
   const name = database?.name;
   database?.close();
