@@ -10,6 +10,7 @@ import { loaded, replace, take } from "./store.js";
 export const live = signal(false);
 
 const PAGE = 500;
+const BUSY = 150; // ms between two looks while much arrives: a change alone is shown at once
 const PATIENCE = 2000; // ms that changes of others wait for an answer to one of ours
 const AGAIN = 2000; // ms until the next try after the stream was refused; the browser itself retries a lost one
 /** @type {EventSource | undefined} */
@@ -89,17 +90,19 @@ function attach() {
 
 /** @type {Change[]} */
 let gathered = [];
+let flushed = 0; // when something was shown last
 
 /** What arrives in one go is shown in one go. @param {Change} change @param {string} at */
 function gather(change, at) {
   gathered.push(change);
   cursor = at || cursor;
-  if (gathered.length === 1) setTimeout(flush, 0);
+  if (gathered.length === 1) setTimeout(flush, Date.now() - flushed < BUSY ? BUSY : 0);
 }
 
 async function flush() {
   await Promise.race([created, new Promise((resolve) => setTimeout(resolve, PATIENCE))]);
   const changes = gathered;
   gathered = [];
+  flushed = Date.now();
   take(changes, cursor ?? undefined);
 }
