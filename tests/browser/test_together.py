@@ -114,7 +114,7 @@ async def test_what_others_changed_meanwhile_is_never_written_over(
 async def test_the_page_opens_without_the_server(person: Person, context: BrowserContext, system: System) -> None:
     """Everything it is made of is kept, not only what the last page needed."""
     await person.page.evaluate("navigator.serviceWorker.ready.then(() => null)")
-    await person.page.wait_for_function("caches.open('app').then(c => c.keys()).then(all => all.length > 20)")
+    assert await person.page.evaluate("caches.open('app').then(app => app.keys()).then(all => all.length)") > 20
     await system.stop(BACKEND)
     try:
         page = await context.new_page()
