@@ -9,13 +9,14 @@ from typing import Final
 import aiohttp
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 
 from tests.browser.person import Person
 from tests.support.children import Recorder
 from todo.operations.system import HANDED_OUT, System
 from todo.operations.up import UpOptions, running_system
 
+expect.set_options(timeout=20_000)  # ms: what is waited for comes at once, but not on a machine that is busy
 ZONE: Final = "Europe/Berlin"
 PLAIN: Final = {key: value for key, value in os.environ.items() if key not in HANDED_OUT}
 AXE: Final = Path(__file__).parents[2] / "tools/web/node_modules/axe-core/axe.min.js"
@@ -65,7 +66,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     """A fresh browser profile of a person in Berlin who reads English."""
     made = await browser.new_context(locale="en-GB", timezone_id=ZONE, viewport={"width": 1280, "height": 800})
-    made.set_default_timeout(15_000)
+    made.set_default_timeout(20_000)
     complaints: list[str] = []
     made.on("console", lambda message: _note(message, complaints))
     made.on("weberror", lambda error: complaints.append(str(error.error)))
