@@ -1,7 +1,7 @@
 """Two tabs, a phone and a script on the same tasks; and a page without its server."""
 
 import aiohttp
-from playwright.async_api import BrowserContext, expect
+from playwright.async_api import BrowserContext, Route, expect
 
 from tests.browser.person import Person
 from todo.operations.system import System
@@ -75,6 +75,26 @@ async def test_a_server_that_dies_while_somebody_types_loses_nothing(
     async with api.get("/tasks", params={"q": "ada"}) as answer:
         (task,) = (await answer.json())["tasks"]
     assert (task["title"], task["due_date"] is not None) == ("call Ada", True)
+
+
+async def test_a_lost_answer_makes_nothing_twice(person: Person, api: aiohttp.ClientSession) -> None:
+    """The server made the task, and the connection broke before it could say so."""
+    lost: list[int] = []
+
+    async def lose_the_first(route: Route) -> None:
+        if route.request.method != "POST" or lost:
+            await route.continue_()
+            return
+        answer = await route.fetch()
+        lost.append(answer.status)
+        await route.abort()
+
+    await person.page.route("**/tasks", lose_the_first)
+    await person.opens("/all")
+    await person.adds("Made only once")
+    await person.saved_all()
+    assert lost == [201]
+    assert await titles(api, q="only once") == ["Made only once"]
 
 
 async def test_a_line_that_was_not_added_is_there_after_a_reload(person: Person) -> None:
