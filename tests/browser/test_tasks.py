@@ -88,10 +88,12 @@ async def test_a_task_is_changed_beside_the_page(person: Person, api: aiohttp.Cl
     await detail.get_by_label("Add a subtask").fill("Buy a cake")
     await detail.get_by_label("Add a subtask").press("Enter")
     await detail.get_by_label("Time").fill("18:30")
+    await detail.get_by_label("Start").fill(today(-1))
     await person.saved_all()
     async with api.get(f"/tasks/{task['id']}") as answer:
         kept = await answer.json()
     assert (kept["title"], kept["priority"], kept["labels"]) == ("Plan the big party", 2, ["fun"])
+    assert kept["start_date"] == today(-1)
     assert dt.datetime.fromisoformat(kept["due_at"]).astimezone(ZoneInfo(ZONE)).strftime("%H:%M") == "18:30"
     async with api.get("/tasks", params={"parent_id": str(task["id"])}) as answer:
         assert [one["title"] for one in (await answer.json())["tasks"]] == ["Buy a cake"]

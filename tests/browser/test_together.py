@@ -1,5 +1,7 @@
 """Two tabs, a phone and a script on the same tasks; and a page without its server."""
 
+from typing import Final
+
 import aiohttp
 from playwright.async_api import BrowserContext, Route, expect
 
@@ -7,6 +9,16 @@ from tests.browser.person import Person
 from todo.operations.system import System
 
 BACKEND = "backend"
+
+
+# Taking a change out of the queue takes a while, so that others are begun meanwhile.
+SLOW_TO_FORGET: Final = """
+const forget = IDBObjectStore.prototype.delete;
+IDBObjectStore.prototype.delete = function (key) {
+    for (let turn = 0; turn < 1000; turn += 1) this.count();
+    return forget.call(this, key);
+};
+"""
 
 
 async def made(api: aiohttp.ClientSession, **task: object) -> dict[str, object]:
@@ -95,6 +107,25 @@ async def test_a_lost_answer_makes_nothing_twice(person: Person, api: aiohttp.Cl
     await person.saved_all()
     assert lost == [201]
     assert await titles(api, q="only once") == ["Made only once"]
+
+
+async def test_changes_that_follow_quickly_are_not_in_each_others_way(
+    person: Person, api: aiohttp.ClientSession
+) -> None:
+    """Each is based on what came of the one before, although it was begun before that was answered."""
+    task = await made(api, title="Not so important")
+    await person.page.add_init_script(SLOW_TO_FORGET)
+    await person.page.reload()
+    await person.opens("/search/important")
+    await person.sees("Not so important")
+    await person.page.locator("body").focus()
+    await person.page.get_by_role("heading", level=1).click()
+    for key in "123412341234123412341231":
+        await person.page.keyboard.press(key, delay=25)  # ms
+    await person.saved_all()
+    await expect(person.page.get_by_role("alert")).to_have_count(0)
+    async with api.get(f"/tasks/{task['id']}") as answer:
+        assert (await answer.json())["priority"] == 1
 
 
 async def test_a_line_that_was_not_added_is_there_after_a_reload(person: Person) -> None:

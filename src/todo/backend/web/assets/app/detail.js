@@ -39,6 +39,7 @@ export function Detail({ id }) {
     <${NotesField} task=${task} />
     <dl class="fields">
       <${WhenField} task=${task} />
+      <${StartField} task=${task} />
       <${PriorityField} task=${task} />
       <${ListField} task=${task} />
       <${LabelsField} task=${task} />
@@ -56,14 +57,15 @@ export function Detail({ id }) {
 
 /** @param {{task: Task}} props */
 function Title({ task }) {
-  return html`<${Field} class="title-in" label=${t("detail.title")} value=${task.title} onSave=${(/** @type {string} */ title) => title && edit(task, { title })} />`;
+  return html`<${Field} class="title-in" tall label=${t("detail.title")} value=${task.title} onSave=${(/** @type {string} */ title) => title && edit(task, { title })} />`;
 }
 
 /**
  * An input that saves when it is left or Enter is pressed, and follows what others do while nobody is in it.
- * @param {{label: string, value: string, onSave: (text: string) => void, class?: string, placeholder?: string, clears?: boolean}} props
+ * @param {{label: string, value: string, onSave: (text: string) => void, class?: string, placeholder?: string, clears?: boolean, tall?: boolean}} props
+ *   `tall`: it grows with a long text
  */
-function Field({ label, value, onSave, class: kind = "", placeholder = "", clears = false }) {
+function Field({ label, value, onSave, class: kind = "", placeholder = "", clears = false, tall = false }) {
   const [text, setText] = useState(value);
   const [inside, setInside] = useState(false);
   useEffect(() => {
@@ -84,9 +86,10 @@ function Field({ label, value, onSave, class: kind = "", placeholder = "", clear
       setText(value);
     }
   };
-  return html`<input
+  return html`<${tall ? "textarea" : "input"}
     class=${kind}
     aria-label=${label}
+    rows=${tall ? 1 : undefined}
     placeholder=${placeholder}
     value=${text}
     maxlength="500"
@@ -136,6 +139,17 @@ function WhenField({ task }) {
       <input type="time" aria-label=${t("detail.time")} value=${time} disabled=${!day} onChange=${(/** @type {any} */ event) => put(day, event.target.value)} />
       ${day && html`<${DueMark} task=${task} />`}
     </dd>
+  </div>`;
+}
+
+/** The day it begins; a time that it begins at is kept while the day stays. @param {{task: Task}} props */
+function StartField({ task }) {
+  const day = task.start_date ?? (task.start_at ? wall(task.start_at)[0] : "");
+  /** @param {string} chosen */
+  const put = (chosen) => edit(task, chosen ? { start_date: chosen, ...(task.zone ? {} : { zone: zone.value }) } : { start_at: null, start_date: null });
+  return html`<div class="field">
+    <dt>${t("detail.start")}</dt>
+    <dd><input type="date" aria-label=${t("detail.start")} value=${day} onChange=${(/** @type {any} */ event) => put(event.target.value)} /></dd>
   </div>`;
 }
 

@@ -167,7 +167,8 @@ async function drain() {
     sending = command.key;
     const finish = command.what === "create" || command.what === "quick" ? beginCreating() : () => {};
     try {
-      await settled(command, await perform(command));
+      const base = baseOf(command);
+      await settled(command, await perform(command, base), base);
     } catch (error) {
       if (error instanceof Away && !isHopeless(command, error)) return;
       if (error instanceof Refused && isSignedOut(error)) {
@@ -201,8 +202,20 @@ function problemOf(error) {
   return { type: "about:blank", title: String(error), status: 500, detail: error instanceof Error ? error.message : String(error) };
 }
 
-/** @param {Command} command @param {Done} done */
-async function settled(command, done) {
+/** What our own changes made of a version: a change begun before one was answered is based on what came of it. @type {Map<string, number>} */
+const ours = new Map();
+
+/** The version that a change is made to, as far as it is known here. @param {Command} command */
+function baseOf({ id: given, seen }) {
+  const id = known(given);
+  let base = seen ?? server.get(id)?.version;
+  for (let next = base; next !== undefined; next = ours.get(`${id} ${next}`)) base = next;
+  return base;
+}
+
+/** @param {Command} command @param {Done} done @param {number | undefined} base */
+async function settled(command, done, base) {
+  if (done.task && base !== undefined && done.task.version === base + 1) ours.set(`${done.task.id} ${base}`, base + 1);
   await leave(command, done.task);
   pending = pending.filter((one) => one.key !== command.key); // at once: nothing is shown twice
   reshow(touched(command));
@@ -268,10 +281,10 @@ async function current(id) {
   }
 }
 
-/** @param {Command} given @returns {Promise<Done>} */
-async function perform(given) {
+/** @param {Command} given @param {number | undefined} base @returns {Promise<Done>} */
+async function perform(given, base) {
   const id = known(given.id);
-  const seen = given.seen ?? (given.what === "edit" ? server.get(id)?.version : undefined);
+  const seen = given.what === "edit" ? base : undefined;
   const command = { ...given, id, seen };
   const { what, body, key } = command;
   switch (what) {
