@@ -93,6 +93,44 @@ async def test_the_same_file_in_two_processes_makes_each_task_once(
     assert (await counts(scenario))["tasks"] == MANY
 
 
+def nested(count: int) -> str:
+    """Tasks in lists; every other one is a subtask of one that comes later."""
+    parents = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(count // 2)]
+    rows = ["title,id,parent,list"]
+    for number, own in enumerate(parents):
+        its_list = f"Place {number % 20}"
+        rows += [f"Subtask {number},,{own},{its_list}", f"Task {number},{own},,{its_list}"]
+    return "\n".join(rows)
+
+
+@pytest.mark.parametrize("chunks", [1, 5, 9, 13])
+async def test_lists_and_subtasks_are_made_once_whenever_an_import_is_killed_and_by_whomever(
+    scenario: Scenario, migrated_url: str, tmp_path: Path, chunks: int
+) -> None:
+    path = tmp_path / "nested.csv"
+    path.write_text(nested(1_600))
+    process = await start(migrated_url, "import", "csv", str(path))
+    async for line in lines(process):
+        chunks -= line.get("progress", {}).get("phase") == "write"
+        if chunks == 0:
+            process.kill()
+            break
+    await process.wait()
+    both = [await start(migrated_url, "import", "csv", str(path)) for _ in range(2)]
+    for one in both:
+        assert (await end(one))["done"]["losses"] == 0
+    pool = scenario.database.pool
+    assert (await counts(scenario))["tasks"] == 1_600
+    assert await pool.fetchval("SELECT count(*) FROM lists") == 20
+    assert (
+        await pool.fetchval(
+            "SELECT count(*) FROM tasks c JOIN tasks p ON p.id = c.parent_id JOIN lists l ON l.id = c.list_id"
+            " WHERE p.list_id = c.list_id AND p.title = replace(c.title, 'Subtask', 'Task')"
+        )
+        == 800
+    )
+
+
 async def test_memory_does_not_grow_with_the_file(
     scenario: Scenario, migrated_url: str, file: Path, tmp_path: Path
 ) -> None:

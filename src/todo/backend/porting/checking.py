@@ -10,6 +10,7 @@ from uuid import UUID, uuid5
 from todo.backend.porting import places
 from todo.backend.porting.entries import Entry, Repeating, shown
 from todo.backend.store.people import Owner
+from todo.domain import position as positions
 from todo.domain import reminder as reminders
 from todo.domain import series as series_rules
 from todo.domain import task as task_rules
@@ -18,9 +19,11 @@ from todo.domain.errors import RuleError
 from todo.domain.recurrence import Mode, Policy
 from todo.domain.series import Repetition, TaskSeries
 from todo.domain.task import MAX_LABEL, MAX_LABELS, MAX_NOTES, MAX_TITLE, Status, Task
+from todo.domain.tasklist import MAX_LISTS
 
 _IMPORTED: Final = UUID("0f6f4c52-9d0b-5d57-8f0e-1f6e0a7f9b21")
 _FIRST: Final = dt.datetime(YEARS.start, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND: Final = dt.timedelta(microseconds=1)
 _MOST_OCCURRENCES: Final = 1_000_000  # of one series
 _UNTITLED: Final = "(untitled)"
 _STRANGE: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
@@ -44,9 +47,9 @@ def task_id(user_id: int, source: str) -> UUID:
 
 def check(entry: Entry, user: Owner, now: dt.datetime) -> Checked:
     """Make a task of an entry; what is lost is noted on the entry. Reminders that are past by now are never mailed."""
-    places.settle(entry)
     title, notes = _title_and_notes(entry)
-    due = _due(entry, user.zone)
+    zone = _zone(entry, user.zone)
+    due = _dated(entry, "due", entry.due, zone)
     created = _time(entry, "created_at", entry.created_at, _FIRST, now) or now
     updated = _time(entry, "updated_at", entry.updated_at, created, now) or created
     task = Task(
@@ -60,15 +63,33 @@ def check(entry: Entry, user: Owner, now: dt.datetime) -> Checked:
         reminders=_reminders(entry),
         created_at=created,
         updated_at=updated,
+        start=_start(entry, due, zone),
+        position=_position(entry, user, now),
     )
+    places.settle_list(entry, _clean(entry, "list", entry.list_name))
     if entry.done:
         closed = _time(entry, "closed_at", entry.closed_at, _FIRST, now) or updated
         task = replace(task, status=Status.DONE, closed_at=closed, closed_version=task.version)
     return _with_series(entry, task, user, now)
 
 
+def as_label(one: Checked) -> Checked:
+    """The task with the name of its list, for which there is no room, as a label."""
+    entry, task = one.entry, one.task
+    label = entry.list_name[:MAX_LABEL].rstrip()
+    fits = label in task.labels or len(task.labels) < MAX_LABELS
+    instead = f"kept as the label {shown(label)!r}" if fits else "left out"
+    entry.lose("list", f"there are {MAX_LISTS} lists, and {shown(entry.list_name)!r} is none of them", instead)
+    entry.list_name = ""
+    labels = tuple(dict.fromkeys((*task.labels, label))) if fits else task.labels
+    return replace(one, task=replace(task, labels=labels))
+
+
 def _with_series(entry: Entry, task: Task, user: Owner, now: dt.datetime) -> Checked:
     series = _series(entry, task, user) if entry.repeating else None
+    if series is not None and entry.parent_source:
+        entry.lose("parent", f"a subtask of {shown(entry.parent)!r} repeats, which none does here", places.OWN)
+        entry.parent_source = ""
     if series is not None and entry.repeating is not None:
         zone, said = series.start.zone, entry.repeating.scheduled
         scheduled = _tried(entry, lambda one: _moment(one, zone), said, "recurrence.scheduled", "its due is used")
@@ -106,24 +127,41 @@ def _clean(entry: Entry, field: str, text: str) -> str:
     return clean
 
 
-def _due(entry: Entry, own_zone: str) -> Due | None:
+def _zone(entry: Entry, own_zone: str) -> str:
     zone = entry.zone or own_zone
-    if _tried(entry, zone_info, zone, "zone", f"{own_zone} is used") is None:
-        zone = own_zone
-    moment = entry.due
+    return own_zone if _tried(entry, zone_info, zone, "zone", f"{own_zone} is used") is None else zone
+
+
+def _dated(entry: Entry, field: str, moment: dt.datetime | dt.date | None, zone: str) -> Due | None:
     if isinstance(moment, dt.datetime) and moment.tzinfo is None:
-        moment = _instant(entry, moment, zone)
-    return _tried(entry, lambda one: _parsed(one, zone), moment, "due", "left out") if moment else None
+        moment = _instant(entry, field, moment, zone)
+    return _tried(entry, lambda one: _parsed(one, zone), moment, field, "left out") if moment else None
 
 
-def _instant(entry: Entry, wall: dt.datetime, zone: str) -> dt.datetime:
+def _start(entry: Entry, due: Due | None, zone: str) -> Due | None:
+    start = _dated(entry, "start", entry.start, zone)
+    if start is not None and due is not None and start.begins > due.sort_key:
+        entry.lose("start", f"it starts at {start.value.isoformat()}, after it is due", "left out")
+        return None
+    return start
+
+
+def _position(entry: Entry, user: Owner, now: dt.datetime) -> str | None:
+    """Its place; without one, the place where it was made; without that, too, the order of the file."""
+    said = places.settle_position(entry)
+    own = task_id(user.id, entry.source)
+    at = entry.sorted_at or (now + entry.number * _MICROSECOND if entry.created_at is None else None)
+    return said or (positions.at(at, own) if at else None)
+
+
+def _instant(entry: Entry, field: str, wall: dt.datetime, zone: str) -> dt.datetime:
     """The instant of a wall time; one that the clocks leap over is moved as a series moves it."""
     if wall.year not in YEARS:
         return wall
     instant = to_instant(wall, zone)
     shown_there = instant.astimezone(zone_info(zone)).replace(tzinfo=None, fold=0)
     if shown_there != wall.replace(fold=0):
-        entry.lose("due", f"{wall:%H:%M} does not exist in {zone} on {wall:%Y-%m-%d}", f"{shown_there:%H:%M} is used")
+        entry.lose(field, f"{wall:%H:%M} does not exist in {zone} on {wall:%Y-%m-%d}", f"{shown_there:%H:%M} is used")
     return instant
 
 

@@ -79,10 +79,12 @@ class Entry:
     updated_at: dt.datetime | None = None
     closed_at: dt.datetime | None = None
     list_name: str = ""
+    list_color: str = ""
     parent: str = ""  # as it is called
     parent_source: str = ""  # its `source`, where that is known
     start: dt.datetime | dt.date | None = None
-    position: str = ""
+    position: str = ""  # as it is written here
+    sorted_at: dt.datetime | None = None  # what other programs sort it by
     losses: list[Loss] = field(default_factory=list)
 
     def lose(self, field: str, problem: str, instead: str, line: int | None = None) -> None:

@@ -8,6 +8,8 @@ from typing import Final
 
 from todo.backend.porting import ics, own_csv, own_json
 from todo.backend.porting.formats import ExportFormat
+from todo.backend.porting.own import Lists
+from todo.backend.store import lists as store_of_lists
 from todo.backend.store import porting as store
 from todo.backend.store.people import Owner
 from todo.domain.series import TaskSeries
@@ -30,7 +32,8 @@ async def export(pool: Pool, user: Owner, kind: ExportFormat, now: dt.datetime) 
             yield await asyncio.to_thread(ics.head, await store.zones(pool, user.id))
     first = True
     async for page in _pages(pool, user, now):
-        yield await asyncio.to_thread(partial(_body, kind, page, now, first=first))
+        lists = {one.id: one for one in await store_of_lists.of_user(pool, user.id)}
+        yield await asyncio.to_thread(partial(_body, kind, page, lists, now, first=first))
         first = False
     yield {ExportFormat.JSON: own_json.foot, ExportFormat.CSV: bytes, ExportFormat.ICS: ics.foot}[kind]()
 
@@ -46,11 +49,11 @@ async def _pages(pool: Pool, user: Owner, until: dt.datetime) -> AsyncIterator[P
         after = page[-1][0]
 
 
-def _body(kind: ExportFormat, page: Page, now: dt.datetime, *, first: bool) -> bytes:
+def _body(kind: ExportFormat, page: Page, lists: Lists, now: dt.datetime, *, first: bool) -> bytes:
     match kind:
         case ExportFormat.JSON:
-            return own_json.body(page, first=first)
+            return own_json.body(page, lists, first=first)
         case ExportFormat.CSV:
-            return own_csv.body(page)
+            return own_csv.body(page, lists)
         case ExportFormat.ICS:
-            return ics.body(page, now)
+            return ics.body(page, lists, now)

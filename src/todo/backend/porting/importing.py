@@ -5,27 +5,35 @@ kill in the middle, makes nothing twice. Each chunk is a transaction: its tasks,
 """
 
 import asyncio
+import datetime as dt
 import itertools
+import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Final
 from uuid import UUID
 
 from todo.backend import telling
 from todo.backend.commands import Context
-from todo.backend.porting.checking import Checked, check
+from todo.backend.porting.checking import Checked, as_label, check, task_id
 from todo.backend.porting.entries import MAX_ENTRIES, Broken, BrokenFileError, Entry, Loss, Reader, Reading
+from todo.backend.porting.places import Child, Names, Tree, origin_of
+from todo.backend.porting.placing import place
+from todo.backend.store import lists, people
 from todo.backend.store import porting as store
 from todo.backend.store.people import Owner
+from todo.backend.store.porting import Standing
 from todo.backend.store.tasks import Change
 from todo.contracts import events
 from todo.dapr.subscriber import UnavailableError
 from todo.domain.series import TaskSeries
 from todo.domain.task import Task
+from todo.messaging.postgres import Executor
 from todo.messaging.unit import Database
 
 CHUNK: Final = 200  # tasks: what one transaction writes
+_LOOKED_UP: Final = 1_000  # tasks at a time
 _MOST_FIELDS: Final = 50  # whose losses are counted each for itself
 
 Line = dict[str, Any]
@@ -57,7 +65,7 @@ class _Tally:
     losses: int = 0
     imported: int = 0
     fields: Counter[str] = field(default_factory=Counter)
-    seen: set[bytes] = field(default_factory=set)
+    seen: dict[bytes, str] = field(default_factory=dict)  # the ids of the tasks in the file, and their lists
     last: dict[UUID, int] = field(default_factory=dict)  # the latest occurrence of each series in the file
 
     def lose(self, loss: Loss) -> None:
@@ -76,6 +84,8 @@ class Import:
         self._upload = upload
         self._reader = reader
         self._tally = _Tally()
+        self._names = Names(())
+        self._tree = Tree()
 
     async def run(self, wish: Wish) -> AsyncIterator[Line]:
         """Lines for whoever waits: `loss`, `broken`, `progress`, and at the end `done` or `failed`."""
@@ -92,24 +102,32 @@ class Import:
 
     async def _look(self) -> AsyncIterator[Line]:
         """Read everything and report."""
+        self._names = Names([one.name for one in await lists.of_user(self._database.pool, self._user.id)])
         reading, found = self._open()
         while chunk := await asyncio.to_thread(self._read, found, reading):
             for line in self._report(chunk):
                 yield line
             self._tally.there += await self._count_there([one for one in chunk if isinstance(one, Checked)])
             yield _progress("read", self._tally.tasks, reading.share)
+        for loss in await self._grow() if self._tree.children else ():
+            self._tally.lose(loss)
+            yield {"loss": loss}
 
     async def _write(self) -> AsyncIterator[Line]:
-        """Read everything again and write it."""
-        reading, found = self._open()
-        self._tally.seen.clear()
+        """Read everything again and write it; subtasks once all their parents are there."""
         done = 0
-        while chunk := await asyncio.to_thread(self._read, found, reading):
-            checked = [one for one in chunk if isinstance(one, Checked) and self._is_new(one)]
-            rows = await asyncio.to_thread(self._rows, checked)
-            self._tally.imported += await self._store(rows)
-            done += len(checked)
-            yield _progress("write", done, done / max(self._tally.tasks, 1))
+        for below in (False, True) if self._tree.under else (False,):
+            reading, found = self._open()
+            self._tally.seen.clear()
+            while chunk := await asyncio.to_thread(self._read, found, reading):
+                new = (one for one in chunk if isinstance(one, Checked) and self._is_new(one))
+                checked = [one for one in new if (one.task.id in self._tree.under) is below]
+                rows = await asyncio.to_thread(self._rows, checked)
+                for loss in await self._store(rows):
+                    self._tally.lose(loss)
+                    yield {"loss": loss}
+                done += len(checked)
+                yield _progress("write", done, done / max(self._tally.tasks, 1))
 
     def _open(self) -> tuple[Reading, Iterator[Entry | Broken | Loss]]:
         upload = self._upload
@@ -122,10 +140,25 @@ class Import:
         now = max(self._database.clock(), reading.now)
         chunk: list[Found] = []
         try:
-            chunk += (_checked(one, self._user, now) for one in itertools.islice(found, CHUNK))
+            chunk += (self._check(one, now) for one in itertools.islice(found, CHUNK))
         except BrokenFileError as error:
             chunk.append(Broken(error.line, 0, "file", f"{error.problem}; what follows cannot be read"))
         return chunk
+
+    def _check(self, one: Entry | Broken | Loss, now: dt.datetime) -> Found:
+        if not isinstance(one, Entry):
+            return one
+        checked = check(one, self._user, now)
+        return checked if not one.list_name or self._names.has(one.list_name) else as_label(checked)
+
+    async def _grow(self) -> list[Loss]:
+        """Put the subtasks of the file under their parents, now that all of it is known."""
+        stored: dict[UUID, Standing] = {}
+        parents = self._tree.parents()
+        for first in range(0, len(parents), _LOOKED_UP):
+            some = parents[first : first + _LOOKED_UP]
+            stored |= await store.standing(self._database.pool, self._user.id, some)
+        return await asyncio.to_thread(self._tree.settle, stored, self._tally.seen)
 
     def _report(self, chunk: Sequence[Found]) -> Iterator[Line]:
         for one in chunk:
@@ -146,13 +179,17 @@ class Import:
             entry.losses[:] = [Loss(entry.line, entry.number, "id", "it is in the file twice", "taken once")]
             return
         self._tally.tasks += 1
+        if source := one.entry.parent_source:
+            entry, parent = one.entry, task_id(self._user.id, source)
+            key = sys.intern(entry.list_name.lower())
+            self._tree.children[one.task.id] = Child(entry.line, entry.number, key, parent, origin_of(source))
         if one.series is not None:
             self._tally.last[one.series.id] = max(self._tally.last.get(one.series.id, 0), one.task.seq or 0)
 
     def _is_new(self, one: Checked) -> bool:
         """Whether it was not in the file before."""
         before = len(self._tally.seen)
-        self._tally.seen.add(one.task.id.bytes)
+        self._tally.seen.setdefault(one.task.id.bytes, sys.intern(one.entry.list_name.lower()))
         return len(self._tally.seen) > before
 
     def _rows(self, checked: Sequence[Checked]) -> list[tuple[Checked, Change]]:
@@ -170,23 +207,38 @@ class Import:
             events.TASK_CREATED, task, series, epoch=context.epoch, now=context.now, cause=context.cause
         )
 
-    async def _store(self, rows: Sequence[tuple[Checked, Change]]) -> int:
+    async def _store(self, rows: Sequence[tuple[Checked, Change]]) -> list[Loss]:
+        """Write what is not there yet. No event tells of a place, so that each is known as late as this."""
+        if not rows:
+            return []
+        under = self._tree.under
         async with self._database.transaction() as unit:
-            origins = [one.entry.origin for one, _ in rows if one.entry.origin]
-            kept = await store.there(unit.connection, self._user.id, [], origins)
-            new = [(one, change) for one, change in rows if one.entry.origin not in kept]
-            series = {one.series.id: one.series for one, _ in new if one.series}
-            await store.insert_series(unit.connection, list(series.values()))
-            made = await store.insert_all(unit.connection, [(one.task, change) for one, change in new], unit.now)
-            unit.tells = made > 0
-        return made
+            db = unit.connection
+            if any(one.entry.list_name or one.task.id in under for one, _ in rows):
+                await people.lock(db, self._user.id)
+            there = await self._there(db, [one for one, _ in rows])
+            new = [(one, change) for one, change in rows if not _is_among(one, there)]
+            placed = await place(db, self._user.id, unit.now, [one for one, _ in new], under)
+            series = {one.series.id: one.series for one in placed.checked if one.series}
+            await store.insert_series(db, list(series.values()))
+            changes = [change for _, change in new]
+            tasks = [one.task for one in placed.checked]
+            made = await store.insert_all(db, list(zip(tasks, changes, strict=True)), unit.now)
+            unit.tells = bool(new)
+        self._tally.imported += made
+        return placed.losses
 
     async def _count_there(self, checked: Sequence[Checked]) -> int:
-        ids = [one.task.id for one in checked]
-        origins = [one.entry.origin for one in checked if one.entry.origin]
         async with self._database.transaction() as unit:
-            found = await store.there(unit.connection, self._user.id, ids, origins)
-        return sum(one.task.id in found or one.entry.origin in found for one in checked)
+            there = await self._there(unit.connection, checked)
+        found = [one for one in checked if _is_among(one, there)]
+        for one in found:  # it stays where it is
+            self._tree.children.pop(one.task.id, None)
+        return len(found)
+
+    async def _there(self, db: Executor, checked: Sequence[Checked]) -> set[UUID]:
+        origins = [one.entry.origin for one in checked if one.entry.origin]
+        return await store.there(db, self._user.id, [one.task.id for one in checked], origins)
 
     def _done(self, wish: Wish) -> Line:
         tally = self._tally
@@ -210,8 +262,8 @@ _WRITTEN: Final = "imported"
 _LOOKED: Final = "nothing is written: say dry_run=false to import it"
 
 
-def _checked(one: Entry | Broken | Loss, user: Owner, now: Any) -> Found:  # noqa: ANN401 - an instant
-    return check(one, user, now) if isinstance(one, Entry) else one
+def _is_among(one: Checked, there: Container[UUID | None]) -> bool:
+    return one.task.id in there or one.entry.origin in there
 
 
 def _bounded(found: Iterator[Entry | Broken | Loss]) -> Iterator[Entry | Broken | Loss]:

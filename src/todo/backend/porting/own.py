@@ -1,7 +1,8 @@
 """The fields of a task in our own formats, the same in JSON and CSV."""
 
 import datetime as dt
-from typing import Any, Final, Literal
+from collections.abc import Mapping
+from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -12,9 +13,11 @@ from todo.domain.recurrence import Mode, Policy
 from todo.domain.reminder import Instance
 from todo.domain.series import TaskSeries
 from todo.domain.task import Status, Task
+from todo.domain.tasklist import TaskList
 
 VERSION: Final = 1
 Moment = dt.datetime | dt.date
+Lists: TypeAlias = Mapping[UUID, TaskList]
 
 
 class OwnInstance(msgspec.Struct, forbid_unknown_fields=True):
@@ -45,6 +48,7 @@ class OwnTask(msgspec.Struct, omit_defaults=True):
     notes: str = ""
     status: Literal["open", "done"] = "open"
     due: str | None = None
+    start: str | None = None
     zone: str | None = None
     priority: int = 4
     labels: list[str] = []
@@ -54,21 +58,26 @@ class OwnTask(msgspec.Struct, omit_defaults=True):
     created_at: dt.datetime | None = None
     updated_at: dt.datetime | None = None
     closed_at: dt.datetime | None = None
+    list: str = ""
+    list_color: str = ""
+    parent: UUID | None = None
+    position: str = ""
 
 
 _KNOWN: Final = frozenset(OwnTask.__struct_fields__)
 
 
-def told(task: Task, series: TaskSeries | None) -> OwnTask:
+def told(task: Task, series: TaskSeries | None, lists: Lists) -> OwnTask:
     """A task as it is written."""
-    due = task.due
+    its_list = lists.get(task.list_id) if task.list_id else None
     return OwnTask(
         task.title,
         task.id,
         task.notes,
         "open" if task.status is Status.OPEN else "done",
-        moment_text(due),
-        due.zone if due else None,
+        moment_text(task.due),
+        moment_text(task.start),
+        task.zone,
         task.priority,
         list(task.labels),
         list(task.reminders),
@@ -77,6 +86,10 @@ def told(task: Task, series: TaskSeries | None) -> OwnTask:
         task.created_at,
         task.updated_at,
         task.closed_at,
+        its_list.name if its_list else "",
+        (its_list.color or "") if its_list else "",
+        task.parent_id,
+        task.position or "",
     )
 
 
@@ -116,6 +129,7 @@ def _entry(own: OwnTask, fields: dict[str, Any], number: int, line: int, sha256:
         notes=own.notes,
         done=own.status == "done",
         due=read_moment(own.due) if own.due else None,
+        start=read_moment(own.start) if own.start else None,
         zone=own.zone,
         priority=own.priority,
         labels=own.labels,
@@ -125,6 +139,11 @@ def _entry(own: OwnTask, fields: dict[str, Any], number: int, line: int, sha256:
         created_at=_aware(own.created_at),
         updated_at=_aware(own.updated_at),
         closed_at=_aware(own.closed_at),
+        list_name=own.list,
+        list_color=own.list_color,
+        parent=str(own.parent or ""),
+        parent_source=f"todo/{own.parent}" if own.parent else "",
+        position=own.position.strip(),
     )
     for name in fields.keys() - _KNOWN:
         entry.lose(name, "it is not a field of a task here", "left out")

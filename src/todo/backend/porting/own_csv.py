@@ -18,7 +18,9 @@ from todo.backend.porting.lines import text_lines
 from todo.domain.series import TaskSeries
 from todo.domain.task import Task
 
-_PLAIN: Final = ("id", "title", "notes", "status", "due", "zone", "priority")
+_PLAIN: Final = (
+    "id", "title", "notes", "status", "due", "start", "zone", "priority", "list", "list_color", "parent", "position",
+)  # fmt: skip
 _LISTS: Final = ("labels", "reminders")
 _RECURRENCE: Final = {
     "repeats": "rule", "repeats_from": "mode", "when_late": "policy", "series": "series", "seq": "seq",
@@ -38,8 +40,8 @@ def head() -> bytes:
     return _written([COLUMNS])
 
 
-def body(tasks: Iterable[tuple[Task, TaskSeries | None]]) -> bytes:
-    return _written(_row(own.told(*one)) for one in tasks)
+def body(tasks: Iterable[tuple[Task, TaskSeries | None]], lists: own.Lists) -> bytes:
+    return _written(_row(own.told(*one, lists)) for one in tasks)
 
 
 def guarded(cell: str) -> str:

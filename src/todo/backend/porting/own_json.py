@@ -20,8 +20,8 @@ def head(now: dt.datetime) -> bytes:
     return said.removesuffix(b"}") + b',"tasks":['
 
 
-def body(tasks: Iterable[tuple[Task, TaskSeries | None]], *, first: bool) -> bytes:
-    lines = [b"\n" + msgspec.json.encode(own.told(*one)) for one in tasks]
+def body(tasks: Iterable[tuple[Task, TaskSeries | None]], lists: own.Lists, *, first: bool) -> bytes:
+    lines = [b"\n" + msgspec.json.encode(own.told(*one, lists)) for one in tasks]
     return (b"" if first or not lines else b",") + b",".join(lines)
 
 

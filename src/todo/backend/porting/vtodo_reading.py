@@ -18,12 +18,14 @@ from todo.backend.porting.vtodo_writing import (
     remaining,
     trigger_seconds,
 )
+from todo.domain.due import YEARS
 from todo.domain.errors import RuleError
 from todo.domain.recurrence import Mode, Policy
 from todo.domain.reminder import parse_reminder
 
 Moment = dt.datetime | dt.date
 
+_2001: Final = dt.datetime(2001, 1, 1, tzinfo=dt.UTC)
 _MOMENT: Final = re.compile(r"(\d{8})(?:T(\d{6})(Z?))?", re.ASCII)
 _DURATION: Final = re.compile(
     r"([+-]?)P(?:(\d{1,4})W)?(?:(\d{1,5})D)?(?:T(?:(\d{1,6})H)?(?:(\d{1,8})M)?(?:(\d{1,9})S)?)?", re.ASCII
@@ -91,7 +93,9 @@ class _Reader:
             "STATUS": self._status,
             "PERCENT-COMPLETE": self._percent,
             "RELATED-TO": self._related,
-            "X-APPLE-SORT-ORDER": self._position,
+            "X-APPLE-SORT-ORDER": self._sort_order,
+            "X-TODO-POSITION": self._position,
+            "X-TODO-LIST": self._list,
             "X-TODO-REMINDER": lambda line: self.entry.reminders.append(line.value.strip()),
         }
         dates = {"DUE", "DTSTART", "DURATION", "RRULE"}
@@ -107,6 +111,7 @@ class _Reader:
         self._repetition()
         for alarm in self._todo.alarms:
             self._alarm(alarm)
+        self._own_start()
         for text in self._to_notes:
             self.entry.append_note(text)
         return self.entry
@@ -123,8 +128,22 @@ class _Reader:
     def _categories(self, line: ContentLine) -> None:
         self.entry.labels += line.items
 
-    def _position(self, _: ContentLine) -> None:
-        self.entry.position = "X-APPLE-SORT-ORDER"
+    def _list(self, line: ContentLine) -> None:
+        self.entry.list_name, self.entry.list_color = line.text, line.parameters.get("X-TODO-COLOR", "")
+
+    def _position(self, line: ContentLine) -> None:
+        self.entry.position = line.value.strip()
+
+    def _sort_order(self, line: ContentLine) -> None:
+        """Seconds since 2001: when it was made, or was put between others."""
+        try:
+            at = _2001 + dt.timedelta(seconds=float(line.value))
+        except (ValueError, OverflowError):
+            at = _2001.replace(year=YEARS.stop)
+        if at.year in YEARS:
+            self.entry.sorted_at = at
+        else:
+            self._lose(line, f"{shown(line.value)} is no place among others", "left out")
 
     def _priority(self, line: ContentLine) -> None:
         number = _whole(line.value)
@@ -180,7 +199,20 @@ class _Reader:
         if due is not None:
             self.entry.due, self.entry.zone = due
         if start is not None and start != due and not self._restored():
-            self.entry.start = start[0]
+            self._start(*start)
+
+    def _start(self, start: Moment, zone: str | None) -> None:
+        if self.entry.due is None:
+            self.entry.zone = zone
+        elif zone != self.entry.zone and isinstance(start, dt.datetime) and start.tzinfo is None:
+            start = start.replace(tzinfo=ZoneInfo(zone or self._reading.zone))
+        self.entry.start = start
+
+    def _own_start(self) -> None:
+        """A start that DTSTART had no room for, unless somebody gave it one since."""
+        own = self._moment("X-TODO-START") if self.entry.start is None else None
+        if own is not None:
+            self._start(*own)
 
     def _later(self, start: tuple[Moment, str | None], seconds: int) -> tuple[Moment, str | None] | None:
         try:

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from todo.backend.porting import zones
 from todo.backend.porting.content_lines import begin, end, escaped, line, listed
+from todo.backend.porting.own import Lists
 from todo.domain.due import MORNING, YEARS, Due, to_instant
 from todo.domain.reminder import Reminder, parse_reminder
 from todo.domain.series import TaskSeries
@@ -29,8 +30,8 @@ def head(known: Sequence[tuple[str, dt.datetime, dt.datetime]]) -> bytes:
     return b"".join(began + told)
 
 
-def body(tasks: Iterable[tuple[Task, TaskSeries | None]], now: dt.datetime) -> bytes:
-    return b"".join(piece for task, series in tasks for piece in _todo(task, series, now))
+def body(tasks: Iterable[tuple[Task, TaskSeries | None]], lists: Lists, now: dt.datetime) -> bytes:
+    return b"".join(piece for task, series in tasks for piece in _todo(task, series, lists, now))
 
 
 def foot() -> bytes:
@@ -70,7 +71,7 @@ def duration(seconds: int) -> str:
     return f"{sign}P" + (f"{days}D" if days else "") + ("" if days and not rest else clock if rest else "T0S")
 
 
-def _todo(task: Task, series: TaskSeries | None, now: dt.datetime) -> Iterator[bytes]:
+def _todo(task: Task, series: TaskSeries | None, lists: Lists, now: dt.datetime) -> Iterator[bytes]:
     yield begin("VTODO")
     yield line("UID", str(task.id))
     yield line("DTSTAMP", utc(now))
@@ -86,8 +87,12 @@ def _todo(task: Task, series: TaskSeries | None, now: dt.datetime) -> Iterator[b
     yield from _state(task)
     if task.due:
         yield _moment("DUE", task.due)
-    if series and task.is_open:
-        yield from _repetition(task, series)
+    repeats = series if task.is_open else None
+    if task.start:
+        yield _start(task.start, task.due, repeats=repeats is not None)
+    if repeats:
+        yield from _repetition(task, repeats)
+    yield from _place(task, lists)
     for text in task.reminders:
         yield from _reminder(task, text)
     yield end("VTODO")
@@ -111,6 +116,23 @@ def _moment(name: str, due: Due) -> bytes:
     if due.zone == "UTC" or to_instant(wall, due.zone) != due.at:
         return line(name, basic(due), X_TODO_ZONE=due.zone)
     return line(name, f"{wall:%Y%m%dT%H%M%S}", TZID=due.zone)
+
+
+def _start(start: Due, due: Due | None, *, repeats: bool) -> bytes:
+    """DTSTART where iCalendar has it so: of the kind of DUE, before it, and not what a rule counts from."""
+    fits = due is None or ((start.at is None) == (due.at is None) and start.sort_key < due.sort_key)
+    return _moment("DTSTART" if fits and not repeats else "X-TODO-START", start)
+
+
+def _place(task: Task, lists: Lists) -> Iterator[bytes]:
+    its_list = lists.get(task.list_id) if task.list_id else None
+    if its_list:
+        color = {"X_TODO_COLOR": its_list.color} if its_list.color else {}
+        yield line("X-TODO-LIST", escaped(its_list.name), **color)
+    if task.parent_id:
+        yield line("RELATED-TO", str(task.parent_id))
+    if task.position:
+        yield line("X-TODO-POSITION", task.position)
 
 
 def _repetition(task: Task, series: TaskSeries) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
@@ -34,13 +35,25 @@ WHERE t.user_id = $1 AND NOT t.deleted AND t.created_at <= $2
 ORDER BY t.created_at DESC, t.id DESC LIMIT $5
 """
 _ZONES: Final = """
-SELECT zone, min(due_at) AS first, max(due_at) AS last FROM tasks
-WHERE user_id = $1 AND NOT deleted AND due_at IS NOT NULL AND zone IS NOT NULL GROUP BY zone ORDER BY zone
+SELECT zone, least(min(due_at), min(start_at)) AS first, greatest(max(due_at), max(start_at)) AS last FROM tasks
+WHERE user_id = $1 AND NOT deleted AND (due_at IS NOT NULL OR start_at IS NOT NULL) AND zone IS NOT NULL
+GROUP BY zone ORDER BY zone
 """
 _THERE: Final = """
 SELECT id FROM tasks WHERE id = ANY($2) AND user_id = $1
 UNION ALL
 SELECT id FROM tasks WHERE id = ANY($3) AND user_id = $1 AND NOT deleted
+"""
+
+_STANDING: Final = """
+SELECT p.id, p.deleted, p.parent_id, p.list_id, coalesce(l.name, '') AS list_name,
+       (SELECT count(*) FROM tasks c WHERE c.parent_id = p.id AND NOT c.deleted) AS subtasks
+FROM tasks p LEFT JOIN lists l ON l.id = p.list_id AND NOT l.deleted
+WHERE p.user_id = $1 AND p.id = ANY($2)
+"""
+_NAMED_LISTS: Final = """
+SELECT wanted.name, l.id FROM unnest($2::text[]) AS wanted (name)
+JOIN lists l ON l.user_id = $1 AND lower(l.name) = lower(wanted.name) AND NOT l.deleted
 """
 
 # A row of JSON for each task: its columns are of many types, some of them arrays, which UNNEST would flatten.
@@ -65,6 +78,18 @@ ON CONFLICT DO NOTHING
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A stored task as others may be put under it. `subtasks` counts the living ones."""
+
+    id: UUID
+    deleted: bool
+    parent_id: UUID | None
+    list_id: UUID | None
+    list_name: str
+    subtasks: int
+
+
 async def page(
     db: Executor, user_id: int, until: dt.datetime, after: Task | None, limit: int
 ) -> list[tuple[Task, TaskSeries | None]]:
@@ -81,6 +106,20 @@ async def zones(db: Executor, user_id: int) -> list[tuple[str, dt.datetime, dt.d
 async def there(db: Executor, user_id: int, ids: Sequence[UUID], origins: Sequence[UUID]) -> set[UUID]:
     """Which of these ids a user has: `ids` even if they were deleted since, `origins` only if not."""
     return {row["id"] for row in await db.fetch(_THERE, user_id, list(ids), list(origins))}
+
+
+async def standing(db: Executor, user_id: int, ids: Sequence[UUID]) -> dict[UUID, Standing]:
+    """Those of these tasks that a user has, and the parents of those that have one; in the trash or not."""
+    found = {row["id"]: Standing(**dict(row)) for row in await db.fetch(_STANDING, user_id, list(ids))}
+    above = list({one.parent_id for one in found.values() if one.parent_id})
+    if above:
+        found |= {row["id"]: Standing(**dict(row)) for row in await db.fetch(_STANDING, user_id, above)}
+    return found
+
+
+async def named_lists(db: Executor, user_id: int, names: Sequence[str]) -> dict[str, UUID]:
+    """The lists of these names that a user has, whatever the case."""
+    return {row["name"]: row["id"] for row in await db.fetch(_NAMED_LISTS, user_id, list(names))} if names else {}
 
 
 async def insert_all(db: Executor, tasks: Sequence[tuple[Task, Change]], now: dt.datetime) -> int:

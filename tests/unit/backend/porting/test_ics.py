@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.backend.porting.files import BERLIN, NOW, Read, read
 from todo.backend.porting import ics, zones
+from todo.domain import position as positions
 from todo.domain import series as series_rules
 from todo.domain import task as task_rules
 from todo.domain.due import Due
@@ -123,18 +124,20 @@ def test_a_task_of_tasks_org() -> None:
     assert all(one.past for one in task.instances)
     assert series is not None
     assert (series.rule, series.start) == ("FREQ=WEEKLY;BYDAY=MO", task.due)
-    assert found.lost == [(16, "RRULE"), (4, "start"), (4, "position")]
+    assert task.start == Due("Europe/Berlin", at=dt.datetime(2023, 4, 1, 7, tzinfo=dt.UTC))
+    sorted_at = dt.datetime(2001, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=697384109)
+    assert task.position == positions.at(sorted_at, task.id)
+    assert found.lost == [(16, "RRULE")]
 
 
 def test_a_task_of_nextcloud() -> None:
     found = read(ics.read, NEXTCLOUD)
     task = found.task
-    assert (task.title, task.labels, task.status) == ("a test task", ("tag1", "tag2", "Household"), Status.OPEN)
+    assert (task.title, task.labels, task.status) == ("a test task", ("tag1", "tag2"), Status.OPEN)
+    assert (found.checked[0].entry.list_name, found.checked[0].entry.parent_source) == ("Household", "ics/parent-uid")
     assert task.due == Due("Europe/Berlin", at=dt.datetime(2025, 4, 7, 16, tzinfo=dt.UTC))
     assert task.notes == "Location: Cellar\n\nURL: https://example.org/1"
-    assert [field for _, field in found.lost] == [
-        *("STATUS", "PERCENT-COMPLETE", "LOCATION", "URL", "list", "parent"),
-    ]
+    assert [field for _, field in found.lost] == ["STATUS", "PERCENT-COMPLETE", "LOCATION", "URL"]
 
 
 def test_what_goes_into_the_notes_comes_after_them_wherever_it_stands() -> None:
@@ -274,13 +277,16 @@ def tasks(draw: st.DrawFn) -> tuple[Task, Any]:
         title=draw(LINE),
         notes=draw(notes),
         due=due,
+        start=_start(draw, due),
+        position=positions.at(draw(INSTANTS), uuid4()),
+        parent_id=draw(st.none() | st.uuids()),
         priority=draw(st.integers(1, 4)),
         labels=tuple(draw(st.lists(LINE, max_size=3, unique=True))),
         reminders=tuple(draw(st.lists(reminders, max_size=4, unique=True))),
         created_at=NOW,
         updated_at=NOW,
     )
-    if due is None or draw(st.booleans()):
+    if due is None or task.parent_id or draw(st.booleans()):
         return task_rules.remind(task, NOW), None
     rule = Repetition(draw(st.sampled_from(RULES)))
     start = Due(due.zone, at=due.at and due.at.replace(year=1974), date=due.date and due.date.replace(year=1974, day=1))
@@ -289,17 +295,27 @@ def tasks(draw: st.DrawFn) -> tuple[Task, Any]:
     return task_rules.remind(_occurrence(task, series.id, later), NOW), series
 
 
+def _start(draw: st.DrawFn, due: Due | None) -> Due | None:
+    """None, or at most as late as due, in its zone."""
+    own = draw(st.none() | dues())
+    if own is None or due is None:
+        return own
+    start = replace(own, zone=due.zone)
+    return due if start.begins > due.sort_key else start
+
+
 def _occurrence(task: Task, series_id: Any, seq: int) -> Task:  # noqa: ANN401 - a UUID
     return replace(task, series_id=series_id, seq=seq, scheduled=task.due)
 
 
 @given(st.lists(tasks(), max_size=3))
 def test_what_is_written_reads_as_it_was(written: list[tuple[Task, Any]]) -> None:
-    octets = ics.head([]) + ics.body(written, NOW) + ics.foot()
+    octets = ics.head([]) + ics.body(written, {}, NOW) + ics.foot()
     found = read(ics.read, octets)
     assert (found.losses, found.broken, found.end) == ([], [], None)
     for (task, series), one in zip(written, found.checked, strict=True):
         assert _content(one.task) == _content(task)
+        assert one.entry.parent_source == (f"todo/{task.parent_id}" if task.parent_id else "")
         assert (one.series is None) == (series is None)
         if series and one.series:
             assert (one.series.rule, one.series.start) == (series.rule, series.start)
@@ -308,14 +324,15 @@ def test_what_is_written_reads_as_it_was(written: list[tuple[Task, Any]]) -> Non
 
 def _content(task: Task) -> list[Any]:
     reminders = sorted(task.reminders), sorted(task.instances, key=lambda one: one.reminder)
-    return [task.title, task.notes, task.due, task.priority, task.labels, reminders, task.status]
+    place = task.start, task.position
+    return [task.title, task.notes, task.due, place, task.priority, task.labels, reminders, task.status]
 
 
 def test_for_other_programs_a_rule_counts_what_is_left_of_it() -> None:
     start = Due("UTC", at=NOW)
     series = series_rules.start_series(uuid4(), 7, Repetition("FREQ=DAILY;COUNT=5"), start)
     task = Task(id=uuid4(), user_id=7, title="a", created_at=NOW, updated_at=NOW, due=start)
-    octets = ics.head([]) + ics.body([(_occurrence(task, series.id, 3), series)], NOW) + ics.foot()
+    octets = ics.head([]) + ics.body([(_occurrence(task, series.id, 3), series)], {}, NOW) + ics.foot()
     assert b"RRULE:FREQ=DAILY;COUNT=3\r\n" in octets
     edited = read(ics.read, octets.replace(b"COUNT=3\r\n", b"COUNT=9\r\n")).checked[0]
     assert edited.series is not None

@@ -33,17 +33,16 @@ def test_a_project() -> None:
     assert (basil.labels, basil.notes, basil.priority) == (("garden", "weekend"), "Terracotta pot", 1)
     assert basil.due == Due("Africa/Cairo", date=dt.date(2027, 10, 5))
     assert (compost.notes, compost.priority) == ("Get the peat-free one, please", 4)
-    assert (ferns.labels, ferns.due) == (
-        ("Weekly",),
-        Due("Africa/Cairo", at=dt.datetime(2026, 11, 30, 7, tzinfo=dt.UTC)),
-    )
+    assert ferns.due == Due("Africa/Cairo", at=dt.datetime(2026, 11, 30, 7, tzinfo=dt.UTC))
+    assert [one.entry.list_name for one in found.checked] == ["", "", "Weekly", "Weekly"]
+    assert [one.entry.parent_source for one in found.checked] == ["", "hash of the file/1", "", ""]
+    assert [one.place for one in found.tasks] == sorted(one.place for one in found.tasks)
     series = found.checked[2].series
     assert series is not None
     assert series.rule == "FREQ=WEEKLY;BYDAY=MO"
     assert mail.notes == "Date in Todoist: when the moon is blue\n\nDeadline: Oct 9 2027"
     assert found.lost == [
-        *((3, "duration"), (4, "responsible"), (5, "note"), (4, "parent"), (8, "list")),
-        *((9, "date"), (9, "deadline"), (9, "list")),
+        *((3, "duration"), (4, "responsible"), (5, "note"), (9, "date"), (9, "deadline")),
     ]
     assert (found.broken, found.end) == ([], None)
 

@@ -1,5 +1,6 @@
 """Vikunja's export, in the shape of its own test data."""
 
+import datetime as dt
 import io
 import json
 import struct
@@ -10,6 +11,7 @@ import pytest
 
 from tests.unit.backend.porting.files import Read, read
 from todo.backend.porting import archive, markdown, vikunja
+from todo.domain.due import Due
 from todo.domain.task import Status
 
 NONE = "0001-01-01T00:00:00Z"
@@ -49,12 +51,13 @@ def imported(*tasks: dict[str, Any]) -> Read:
     return read(vikunja.read, export(*tasks))
 
 
-def test_a_plain_task_loses_its_project_only() -> None:
+def test_a_plain_task_loses_nothing_and_is_in_the_list_of_its_project() -> None:
     found = imported({})
     task = found.task
-    assert (task.title, task.labels, task.due, task.priority) == ("test project", ("test", "Inbox"), None, 4)
+    assert (task.title, task.labels, task.due, task.priority) == ("test project", ("test",), None, 4)
     assert task.created_at.isoformat() == "2023-01-13T14:59:49+00:00"
-    assert (found.lost, found.broken, found.end) == ([(1, "list")], [], None)
+    assert (found.lost, found.broken, found.end) == ([], [], None)
+    assert found.checked[0].entry.list_name == "Inbox"
 
 
 def test_a_task_with_everything() -> None:
@@ -73,13 +76,15 @@ def test_a_task_with_everything() -> None:
             "related_tasks": {"parenttask": [{"title": "Shopping"}], "subtask": [{"title": "x"}], "blocked": [{}]},
         }
     )  # fmt: skip
-    task = found.task
+    task, entry = found.task, found.checked[0].entry
+    assert (entry.list_name, entry.parent_source) == ("Inbox", "vikunja/0/None")
+    assert task.start == Due("Europe/Berlin", at=dt.datetime(2023, 1, 20, tzinfo=dt.UTC))
     assert task.notes == "Buy **this**:\n\n- milk\n- [x] bread\n\n[shop](https://example.org)\n\nyes"
     assert (task.status, task.priority) == (Status.DONE, 2)
     assert task.reminders == ("-PT1H", "2023-01-01T08:00:00Z", "2023-01-02T08:00:00Z")
     assert sorted(field for _, field in found.lost) == [
-        *("assignees", "attachments", "comments", "description", "is_favorite", "list", "parent", "percent_done"),
-        *("related_tasks", "reminders", "start"),
+        *("assignees", "attachments", "comments", "description", "is_favorite", "percent_done"),
+        *("related_tasks", "reminders"),
     ]
 
 
